@@ -1,0 +1,27 @@
+# What every target of the project is compiled with.
+
+function(trlm_adapt_compile_options target)
+  set_target_properties(
+    ${target} PROPERTIES CXX_STANDARD 20 CXX_STANDARD_REQUIRED ON CXX_EXTENSIONS OFF)
+  target_compile_options(
+    ${target}
+    PRIVATE
+      -Wall
+      -Wextra
+      -Wpedantic
+      -Wconversion
+      -Wshadow
+      $<$<BOOL:${TRLM_ADAPT_WERROR}>:-Werror>
+      # The same bytes on every machine: no fused multiply-add that the source does not spell out,
+      # and none of the liberties of fast-math, even where CMAKE_CXX_FLAGS asks for them.
+      -fno-fast-math
+      -ffp-contract=off)
+endfunction()
+
+# A sanitizer has to see the whole program, so it is set for the whole directory.
+if(TRLM_ADAPT_SANITIZE)
+  list(JOIN TRLM_ADAPT_SANITIZE "," sanitizers)
+  set(sanitizer_options -fsanitize=${sanitizers} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  add_compile_options(${sanitizer_options})
+  add_link_options(${sanitizer_options})
+endif()
