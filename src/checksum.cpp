@@ -1,0 +1,90 @@
+#include "trlm/adapt/checksum.hpp"
+
+#include <new>
+
+#include <xxhash.h>
+
+#include "hex.hpp"
+
+namespace trlm::adapt {
+namespace {
+
+constexpr std::string_view checksum_prefix = "xxh3-64:";
+
+}  // namespace
+
+std::uint64_t xxh3_64(Bytes bytes) noexcept {
+    return XXH3_64bits(bytes.data(), bytes.size());
+}
+
+std::array<std::byte, 16> xxh3_128(Bytes bytes) noexcept {
+    XXH128_canonical_t canonical;
+    XXH128_canonicalFromHash(&canonical, XXH3_128bits(bytes.data(), bytes.size()));
+    std::array<std::byte, 16> result;
+    static_assert(sizeof(canonical.digest) == sizeof(result));
+    std::memcpy(result.data(), canonical.digest, sizeof(result));
+    return result;
+}
+
+std::uint64_t checksum_of(Bytes bytes) noexcept {
+    return stored_checksum(xxh3_64(bytes));
+}
+
+// The library allocates its own state: its size is not part of the stable interface.
+struct Xxh3::State {
+    State() : xxh3(XXH3_createState()) {
+        if (xxh3 == nullptr) throw std::bad_alloc();
+        XXH3_64bits_reset(xxh3);
+    }
+    State(const State&) = delete;
+    State& operator=(const State&) = delete;
+    ~State() { XXH3_freeState(xxh3); }
+
+    XXH3_state_t* xxh3;
+};
+
+Xxh3::Xxh3() : state_(std::make_unique<State>()) {}
+Xxh3::Xxh3(Xxh3&&) noexcept = default;
+Xxh3& Xxh3::operator=(Xxh3&&) noexcept = default;
+Xxh3::~Xxh3() = default;
+
+void Xxh3::update(Bytes bytes) noexcept {
+    // Before version 0.8.2 a null pointer is an error even for no bytes.
+    if (!bytes.empty()) XXH3_64bits_update(state_->xxh3, bytes.data(), bytes.size());
+}
+
+std::uint64_t Xxh3::hash() const noexcept {
+    return XXH3_64bits_digest(state_->xxh3);
+}
+
+std::string format_checksum(std::uint64_t checksum) {
+    std::array<std::byte, 8> big_endian;
+    for (std::size_t i = 0; i < big_endian.size(); ++i) {
+        big_endian[i] = static_cast<std::byte>(checksum >> (56 - 8 * i) & 0xff);
+    }
+    return std::string(checksum_prefix) + to_hex(big_endian);
+}
+
+std::optional<std::uint64_t> parse_checksum(std::string_view text) noexcept {
+    if (!text.starts_with(checksum_prefix)) return std::nullopt;
+    std::array<std::byte, 8> big_endian;
+    if (!from_hex(text.substr(checksum_prefix.size()), big_endian)) return std::nullopt;
+    std::uint64_t checksum = 0;
+    for (const std::byte byte : big_endian) {
+        checksum = checksum << 8 | std::to_integer<std::uint64_t>(byte);
+    }
+    return checksum;
+}
+
+std::string to_hex(Bytes bytes) {
+    constexpr std::string_view digits = "0123456789abcdef";
+    std::string text;
+    text.reserve(2 * bytes.size());
+    for (const std::byte byte : bytes) {
+        text += digits[std::to_integer<std::size_t>(byte >> 4)];
+        text += digits[std::to_integer<std::size_t>(byte & std::byte{0xf})];
+    }
+    return text;
+}
+
+}  // namespace trlm::adapt
