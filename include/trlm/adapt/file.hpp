@@ -1,0 +1,70 @@
+#pragma once
+// Files: read by mapping, written so that a crash leaves either the old file or the new one.
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "trlm/adapt/bytes.hpp"
+#include "trlm/adapt/result.hpp"
+
+namespace trlm::adapt {
+
+/// A regular file mapped for reading.
+class MappedFile {
+public:
+    /// `file_missing`; `file_unreadable` for a folder, a device, a pipe, or no permission.
+    [[nodiscard]] static Result<MappedFile> open(const std::string& path);
+
+    MappedFile(MappedFile&& other) noexcept;
+    MappedFile& operator=(MappedFile&& other) noexcept;
+    ~MappedFile();
+
+    [[nodiscard]] Bytes bytes() const noexcept { return bytes_; }
+
+private:
+    explicit MappedFile(Bytes bytes) noexcept : bytes_(bytes) {}
+    Bytes bytes_;
+};
+
+/// A file that appears whole under its name, or not at all. Until `commit` it is a temporary file
+/// named `.NAME.trlm-XXXXXXXX.tmp` in the target's folder; the destructor removes it.
+class OutputFile {
+public:
+    /// Creates the temporary file and reserves `bytes` of room. `output_failed` when the folder is
+    /// missing or not writable, or the disk is full.
+    [[nodiscard]] static Result<OutputFile> create(const std::string& path, std::uint64_t bytes);
+
+    OutputFile(OutputFile&& other) noexcept;
+    OutputFile& operator=(OutputFile&& other) noexcept;
+    ~OutputFile();
+
+    /// Appends. `output_failed` on any error; short writes are continued.
+    [[nodiscard]] Status write(Bytes bytes);
+
+    /// Overwrites bytes written before.
+    [[nodiscard]] Status write_at(std::uint64_t offset, Bytes bytes);
+
+    /// Fills `buffer` from `offset`; `output_failed` when that much cannot be read back.
+    [[nodiscard]] Status read_at(std::uint64_t offset, MutableBytes buffer) const;
+
+    /// fsync, rename to the target, fsync of its folder. Without `replace` an existing target is
+    /// `usage_error` and stays as it is.
+    [[nodiscard]] Status commit(bool replace);
+
+private:
+    struct State;
+    explicit OutputFile(std::unique_ptr<State> state) noexcept;
+    std::unique_ptr<State> state_;
+};
+
+/// True when both paths lead to the same existing file.
+[[nodiscard]] bool same_file(const std::string& a, const std::string& b) noexcept;
+
+/// The packages of a folder: `*.adp1`, `*.asp1`, `*.alr1` in bytewise name order, as paths.
+/// Subfolders and other files are not read. `file_missing` when there is none,
+/// `file_unreadable` when it cannot be listed.
+[[nodiscard]] Result<std::vector<std::string>> list_packages(const std::string& folder);
+
+}  // namespace trlm::adapt

@@ -1,0 +1,38 @@
+#pragma once
+// How much of an adapter arrived after quantization.  docs/formats.md, section 4
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+
+namespace trlm::adapt {
+
+/// Survival of one tensor that the stack names. intended = w_new before encoding - w_old,
+/// effective = decoded result - w_old, in double.
+struct TensorSurvival {
+    std::string name;
+    std::uint64_t elements = 0;
+    std::uint64_t touched = 0;      ///< elements with at least one nonzero delta
+    std::uint64_t changed = 0;      ///< elements whose decoded value differs in any bit
+    double max_abs_delta = 0;       ///< max |intended|
+    double intended_effective = 0;  ///< <intended, effective>
+    double intended_squared = 0;    ///< |intended|^2
+    double effective_squared = 0;   ///< |effective|^2
+    double error_squared = 0;       ///< |effective - intended|^2
+
+    /// sqrt(|intended|^2 / elements)
+    [[nodiscard]] double rms_delta() const noexcept;
+    /// <i,e> / |i|^2: how much of the intended change arrived; 0 when nothing was intended.
+    [[nodiscard]] double kept() const noexcept;
+    /// <i,e> / (|i| |e|); 0 when either is 0.
+    [[nodiscard]] double cosine() const noexcept;
+    /// 10 log10(|i|^2 / |e-i|^2); nothing when either is 0.
+    [[nodiscard]] std::optional<double> snr_db() const noexcept;
+};
+
+/// `kept` of a whole stack: the sum of <i,e> over the tensors divided by the sum of |i|^2;
+/// 0 when nothing was intended.
+[[nodiscard]] double kept_of_stack(std::span<const TensorSurvival> tensors) noexcept;
+
+}  // namespace trlm::adapt

@@ -1,0 +1,508 @@
+#include "trlm/adapt/apply.hpp"
+
+#include <algorithm>
+#include <array>
+#include <memory>
+#include <mutex>
+
+#include <fmt/format.h>
+
+#include "fp_environment.hpp"
+#include "fuse.hpp"
+#include "guard.hpp"
+#include "trlm/adapt/checksum.hpp"
+#include "trlm/adapt/file.hpp"
+#include "trlm/adapt/simd.hpp"
+
+namespace trlm::adapt {
+namespace {
+
+/// Piece in which bytes that do not change are copied and hashed.
+constexpr std::uint64_t copy_piece = 256 * 1024;
+
+/// Tiles in flight for each thread: enough that a slow one does not stall the others.
+constexpr std::size_t tiles_per_thread = 4;
+
+Finding make_finding(FindingCode code, std::string message) {
+    Finding finding;
+    finding.code = code;
+    finding.message = std::move(message);
+    return finding;
+}
+
+/// Hands out scratch buffers, the last used first: its memory is still in the cache.
+class ScratchPool {
+public:
+    std::unique_ptr<FuseScratch> take() {
+        const std::lock_guard lock(mutex_);
+        if (free_.empty()) return std::make_unique<FuseScratch>();
+        auto scratch = std::move(free_.back());
+        free_.pop_back();
+        return scratch;
+    }
+
+    void give(std::unique_ptr<FuseScratch> scratch) {
+        const std::lock_guard lock(mutex_);
+        free_.push_back(std::move(scratch));
+    }
+
+private:
+    std::mutex mutex_;
+    std::vector<std::unique_ptr<FuseScratch>> free_;
+};
+
+/// A tile on its way from the kernels to the sink.
+struct TileSlot {
+    Tile tile;
+    std::vector<std::byte> payload;
+    TileOutcome outcome;
+    bool done = false;  // the executor ran it
+    bool out_of_memory = false;
+};
+
+/// One run over a plan: emits the new file's regions in order.
+class Application {
+public:
+    Application(const ApplyPlan& plan, const ApplyOptions& options, bool survival,
+                const OutputSink* sink)
+        : plan_(plan),
+          options_(options),
+          survival_(survival),
+          sink_(sink),
+          kernels_(*kernels::find(options.simd_target)),
+          scales_(plan.tensors.size()),
+          survivals_(plan.tensors.size()) {}
+
+    /// Streams everything; findings tell why it stopped or what does not fit.
+    void run() {
+        for (const OutputRegion& region : plan_.regions) {
+            if (stopped_) break;
+            emit_region(region);
+        }
+    }
+
+    /// Only computes the tensors, emitting nothing.
+    void check() {
+        for (std::size_t i = 0; i < plan_.tensors.size() && !stopped_; ++i) {
+            fuse_tensor(i, /*emitting=*/false);
+            done_ += tensor_bytes(i);
+            report_progress(check_bytes());
+        }
+    }
+
+    [[nodiscard]] Findings& findings() noexcept { return findings_; }
+    [[nodiscard]] bool changed() const noexcept { return changed_; }
+    [[nodiscard]] std::uint64_t checksum() const noexcept { return hash_.checksum(); }
+    [[nodiscard]] std::vector<TensorSurvival>& survivals() noexcept { return survivals_; }
+
+private:
+    /// New scales of a tensor, computed with its payload.
+    struct Scales {
+        std::vector<std::byte> bytes;
+        bool computed = false;
+    };
+
+    void fail(Finding finding) { findings_.add(std::move(finding)); }
+
+    void stop(FindingCode code, std::string message) {
+        if (!stopped_) fail(make_finding(code, std::move(message)));
+        stopped_ = true;
+    }
+
+    [[nodiscard]] std::uint64_t tensor_bytes(std::size_t index) const {
+        return plan_.model->view(plan_.tensors[index].model_index).payload.size();
+    }
+
+    [[nodiscard]] std::uint64_t check_bytes() const {
+        std::uint64_t total = 0;
+        for (std::size_t i = 0; i < plan_.tensors.size(); ++i)
+            total += tensor_bytes(i);
+        return total;
+    }
+
+    void report_progress(std::uint64_t total) {
+        if (options_.progress && !options_.progress(done_, total)) {
+            stop(FindingCode::output_failed, "cancelled before anything was published");
+        }
+    }
+
+    /// Once a tensor cannot be stored nothing more is emitted, but all tensors are still checked.
+    void emit(Bytes bytes) {
+        if (stopped_ || findings_.has_errors()) return;
+        hash_.update(bytes);
+        if (!(*sink_)(bytes)) {
+            stop(FindingCode::output_failed, "the new model's bytes could not be handed over");
+            return;
+        }
+        done_ += bytes.size();
+        report_progress(plan_.output_bytes);
+    }
+
+    void emit_pieces(Bytes bytes) {
+        for (std::uint64_t at = 0; at < bytes.size() && !stopped_; at += copy_piece) {
+            emit(slice(bytes, at, std::min<std::uint64_t>(copy_piece, bytes.size() - at)));
+        }
+    }
+
+    void emit_region(const OutputRegion& region) {
+        switch (region.source) {
+            case RegionSource::head:
+                emit(slice(plan_.head, region.source_offset, region.length));
+                break;
+            case RegionSource::base:
+                emit_pieces(slice(plan_.model->bytes(), region.source_offset, region.length));
+                break;
+            case RegionSource::zeros: {
+                const std::vector<std::byte> zeros(std::min(region.length, copy_piece));
+                for (std::uint64_t left = region.length; left > 0 && !stopped_;) {
+                    const std::uint64_t piece = std::min<std::uint64_t>(left, zeros.size());
+                    emit(slice(zeros, 0, piece));
+                    left -= piece;
+                }
+                break;
+            }
+            case RegionSource::payload:
+                fuse_tensor(region.tensor, /*emitting=*/true);
+                break;
+            case RegionSource::scales:
+                // A file may hold a tensor's scales before its codes; these are then computed
+                // twice, which is rarer than a model too large to keep in memory.
+                if (!scales_[region.tensor].computed) fuse_tensor(region.tensor, false);
+                emit_pieces(scales_[region.tensor].bytes);
+                break;
+        }
+    }
+
+    /// Computes a tensor tile by tile, batch after batch; while one batch is computed, the tiles
+    /// before it are emitted in order.
+    void fuse_tensor(std::size_t index, bool emitting) {
+        const TensorFuser fuser(plan_, plan_.tensors[index], options_.rounding, survival_,
+                                kernels_);
+        Scales& scales = scales_[index];
+        const bool first_time = !scales.computed;
+        scales.computed = true;
+        scales.bytes.resize(fuser.tensor().scales.size());
+        if (first_time) start_survival(index, fuser);
+
+        const std::uint64_t tiles = fuser.tile_count();
+        const std::size_t threads = std::max<std::size_t>(1, options_.executor.concurrency);
+        const bool parallel = threads > 1 && options_.executor.parallel_for;
+        const std::size_t batch = parallel ? threads * tiles_per_thread : 1;
+        std::vector<TileSlot> current(batch);
+        std::vector<TileSlot> previous(batch);
+        std::size_t previous_count = 0;
+        bool storable = true;
+        const auto finish_previous = [&] {
+            for (std::size_t i = 0; i < previous_count && storable && !stopped_; ++i) {
+                storable = finish_tile(fuser, index, previous[i], first_time, emitting);
+            }
+        };
+        for (std::uint64_t next = 0; next < tiles && storable && !stopped_;) {
+            const auto count =
+                static_cast<std::size_t>(std::min<std::uint64_t>(batch, tiles - next));
+            const auto task = [&](std::size_t i) {
+                if (i == count) {
+                    finish_previous();
+                    emitted_ = true;
+                } else {
+                    fuse_slot(fuser, next + i, current[i], scales.bytes.data());
+                }
+            };
+            if (parallel) {
+                run_parallel(current, count, task);
+            } else {
+                finish_previous();
+                task(0);
+            }
+            std::swap(current, previous);
+            previous_count = count;
+            next += count;
+        }
+        finish_previous();
+    }
+
+    /// Runs tasks 0 .. count (the last one emits) and makes sure that each did run.
+    void run_parallel(std::vector<TileSlot>& slots, std::size_t count,
+                      const std::function<void(std::size_t)>& task) {
+        for (std::size_t i = 0; i < count; ++i)
+            slots[i].done = false;
+        emitted_ = false;
+        try {
+            // The emitting task is handed out first: it is the longest.
+            options_.executor.parallel_for(count + 1,
+                                           [&](std::size_t i) { task(i == 0 ? count : i - 1); });
+        } catch (const std::bad_alloc&) {
+            throw;
+        } catch (...) {
+            stop(FindingCode::executor_failed, "the executor threw an exception");
+            return;
+        }
+        const bool all =
+            std::all_of(slots.begin(), slots.begin() + static_cast<std::ptrdiff_t>(count),
+                        [](const TileSlot& slot) { return slot.done; });
+        if (!all || !emitted_) {
+            stop(FindingCode::executor_failed,
+                 "the executor returned before it had run every task");
+        }
+    }
+
+    void fuse_slot(const TensorFuser& fuser, std::uint64_t tile, TileSlot& slot,
+                   std::byte* scales) noexcept {
+        slot.out_of_memory = false;
+        try {
+            const FpEnvironment environment;
+            slot.tile = fuser.tile(tile);
+            slot.payload.resize(fuser.payload_bytes(slot.tile));
+            auto scratch = scratch_.take();
+            fuser.fuse(slot.tile, *scratch, slot.payload.data(), scales, slot.outcome);
+            scratch_.give(std::move(scratch));
+        } catch (const std::bad_alloc&) {
+            slot.out_of_memory = true;
+        }
+        slot.done = true;
+    }
+
+    /// Takes a tile's outcome into account and emits it. False when the tensor cannot be stored.
+    bool finish_tile(const TensorFuser& fuser, std::size_t index, const TileSlot& slot,
+                     bool first_time, bool emitting) {
+        if (slot.out_of_memory) {
+            stop(FindingCode::out_of_memory, "there is not enough memory for a tile of the tensor");
+            return false;
+        }
+        if (slot.outcome.bad) {
+            if (first_time) fail(fused_non_finite(fuser, *slot.outcome.bad));
+            return false;
+        }
+        changed_ = changed_ || slot.outcome.changed;
+        if (first_time) add_survival(survivals_[index], slot.outcome);
+        if (emitting) emit(slot.payload);
+        return true;
+    }
+
+    [[nodiscard]] static Finding fused_non_finite(const TensorFuser& fuser, std::uint64_t place) {
+        const TensorView& tensor = fuser.tensor();
+        Finding finding = make_finding(FindingCode::fused_non_finite, {});
+        finding.tensor = tensor_label(tensor.name, tensor.name_hash);
+        finding.element = place;
+        const std::string_view unit = tensor.dtype == Dtype::f32    ? "element"
+                                      : tensor.dtype == Dtype::q8_0 ? "row"
+                                                                    : "block";
+        finding.message = fmt::format(
+            "with the stack applied, {} {} is the first that is not finite or whose scale is too "
+            "large for {}; lower a strength or leave out the adapter that causes it",
+            unit, place, to_string(tensor.dtype));
+        return finding;
+    }
+
+    void start_survival(std::size_t index, const TensorFuser& fuser) {
+        TensorSurvival& survival = survivals_[index];
+        survival.name = tensor_label(fuser.tensor().name, fuser.tensor().name_hash);
+        survival.elements = fuser.tensor().shape.elements().value();
+    }
+
+    static void add_survival(TensorSurvival& tensor, const TileOutcome& outcome) {
+        const FpEnvironment environment;
+        for (const kernels::RowSurvival& row : outcome.survival) {
+            tensor.touched += row.touched;
+            tensor.changed += row.changed;
+            tensor.max_abs_delta = std::max(tensor.max_abs_delta, row.max_abs_delta);
+            tensor.intended_effective += row.intended_effective;
+            tensor.intended_squared += row.intended_squared;
+            tensor.effective_squared += row.effective_squared;
+            tensor.error_squared += row.error_squared;
+        }
+    }
+
+    const ApplyPlan& plan_;
+    const ApplyOptions& options_;
+    const bool survival_;
+    const OutputSink* sink_;
+    const kernels::Table& kernels_;
+    std::vector<Scales> scales_;
+    std::vector<TensorSurvival> survivals_;
+    ScratchPool scratch_;
+    Xxh3 hash_;
+    Findings findings_;
+    std::uint64_t done_ = 0;
+    bool changed_ = false;
+    bool stopped_ = false;
+    bool emitted_ = false;
+};
+
+/// Adds the finding of a policy and returns whether it forbids going on.
+void judge_effect(const Application& application, const ApplyOptions& options,
+                  const ApplyReport& report, Findings& findings, Findings& warnings) {
+    if (!application.changed()) {
+        Finding finding = make_finding(
+            FindingCode::zero_effect,
+            "applying the whole stack changes no stored byte of the model; check the strengths, or "
+            "allow it explicitly if that is what you want");
+        if (options.allow_no_effect) {
+            finding.severity = Severity::warning;
+            warnings.add(std::move(finding));
+        } else {
+            findings.add(std::move(finding));
+        }
+    }
+    if (options.min_survival && *report.kept < *options.min_survival) {
+        Finding finding = make_finding(FindingCode::survival_below_threshold, {});
+        finding.expected = fmt::format("at least {}", *options.min_survival);
+        finding.actual = fmt::format("{:.6g}", *report.kept);
+        finding.message = fmt::format(
+            "only {} of the intended change would survive, but {} is asked for; use "
+            "adaptive rounding, a larger storage, or a higher strength",
+            finding.actual, finding.expected);
+        findings.add(std::move(finding));
+    }
+}
+
+/// The header's checksum field as bytes.
+std::array<std::byte, 8> checksum_bytes(std::uint64_t checksum) {
+    std::array<std::byte, 8> bytes;
+    store(MutableBytes(bytes), 0, checksum);
+    return bytes;
+}
+
+/// SHA-256 of a finished temporary file, read once.
+Result<Digest> digest_of(const OutputFile& file, std::uint64_t bytes) {
+    Sha256 sha;
+    std::vector<std::byte> buffer(copy_piece);
+    for (std::uint64_t at = 0; at < bytes;) {
+        const std::uint64_t piece = std::min<std::uint64_t>(buffer.size(), bytes - at);
+        const MutableBytes part(buffer.data(), piece);
+        if (Status read = file.read_at(at, part); !read) return failure(std::move(read.error()));
+        sha.update(part);
+        at += piece;
+    }
+    return sha.finish();
+}
+
+}  // namespace
+
+Status check_fused(const ApplyPlan& plan, const ApplyOptions& options) {
+    return guarded([&]() -> Status {
+        if (Status known = check_simd_target(options.simd_target); !known) return known;
+        Application application(plan, options, /*survival=*/false, nullptr);
+        application.check();
+        if (application.findings().has_errors()) {
+            return failure(std::move(application.findings()));
+        }
+        return {};
+    });
+}
+
+Result<ApplyReport> apply_to_sink(const ApplyPlan& plan, const OutputSink& sink,
+                                  const ApplyOptions& options) {
+    return guarded([&]() -> Result<ApplyReport> {
+        if (Status known = check_simd_target(options.simd_target); !known) {
+            return failure(std::move(known.error()));
+        }
+        const bool survival = options.survival || options.min_survival.has_value();
+        Application application(plan, options, survival, &sink);
+        application.run();
+        Findings findings = std::move(application.findings());
+        if (findings.has_errors()) return failure(std::move(findings));
+
+        ApplyReport report;
+        report.state = plan.state;
+        report.internal_checksum = application.checksum();
+        report.bytes = plan.output_bytes;
+        report.zero_effect = !application.changed();
+        report.warnings.append(plan.warnings);
+        if (survival) {
+            report.tensors = std::move(application.survivals());
+            report.kept = kept_of_stack(report.tensors);
+        }
+        judge_effect(application, options, report, findings, report.warnings);
+        if (findings.has_errors()) return failure(std::move(findings));
+        return report;
+    });
+}
+
+Result<ApplyReport> apply_to_memory(const ApplyPlan& plan, std::vector<std::byte>& output,
+                                    const ApplyOptions& options) {
+    return guarded([&]() -> Result<ApplyReport> {
+        output.clear();
+        output.reserve(plan.output_bytes);
+        auto report = apply_to_sink(
+            plan,
+            [&](Bytes bytes) {
+                output.insert(output.end(), bytes.begin(), bytes.end());
+                return true;
+            },
+            options);
+        if (report) {
+            store(MutableBytes(output), slm1_checksum_offset, report->internal_checksum);
+        } else {
+            output.clear();
+        }
+        return report;
+    });
+}
+
+Result<DigestedReport> apply_to_file(const ApplyPlan& plan, const std::string& path, bool replace,
+                                     const ApplyOptions& options) {
+    return guarded([&]() -> Result<DigestedReport> {
+        auto file = OutputFile::create(path, plan.output_bytes);
+        if (!file) return failure(std::move(file.error()));
+        Findings write_error;
+        auto report = apply_to_sink(
+            plan,
+            [&](Bytes bytes) {
+                Status written = file->write(bytes);
+                if (!written) write_error = std::move(written.error());
+                return !write_error.has_errors();
+            },
+            options);
+        if (write_error.has_errors()) return failure(std::move(write_error));
+        if (!report) return failure(std::move(report.error()));
+        const auto checksum = checksum_bytes(report->internal_checksum);
+        if (Status sealed = file->write_at(slm1_checksum_offset, checksum); !sealed) {
+            return failure(std::move(sealed.error()));
+        }
+        auto digest = digest_of(*file, plan.output_bytes);
+        if (!digest) return failure(std::move(digest.error()));
+        if (options.progress && !options.progress(plan.output_bytes, plan.output_bytes)) {
+            return failure(make_finding(FindingCode::output_failed,
+                                        "cancelled before anything was published"));
+        }
+        if (Status published = file->commit(replace); !published) {
+            return failure(std::move(published.error()));
+        }
+        return DigestedReport{std::move(*report), *digest};
+    });
+}
+
+Result<DigestedReport> predict(const ApplyPlan& plan, const ApplyOptions& options) {
+    return guarded([&]() -> Result<DigestedReport> {
+        // The digest covers the checksum, which stands in the header and covers all the rest:
+        // one pass for each.
+        auto report = apply_to_sink(
+            plan, [](Bytes) { return true; }, options);
+        if (!report) return failure(std::move(report.error()));
+        ApplyOptions again = options;
+        again.survival = false;
+        again.min_survival.reset();
+        const auto checksum = checksum_bytes(report->internal_checksum);
+        Sha256 sha;
+        bool header = true;
+        const auto second = apply_to_sink(
+            plan,
+            [&](Bytes bytes) {
+                if (header) {  // the first region ends right behind the checksum, or is the head
+                    std::vector<std::byte> head(bytes.begin(), bytes.end());
+                    std::ranges::copy(checksum, head.begin() + slm1_checksum_offset);
+                    sha.update(head);
+                    header = false;
+                } else {
+                    sha.update(bytes);
+                }
+                return true;
+            },
+            again);
+        if (!second) return failure(second.error());
+        return DigestedReport{std::move(*report), sha.finish()};
+    });
+}
+
+}  // namespace trlm::adapt

@@ -1,0 +1,86 @@
+#pragma once
+// One tensor, tile by tile: decode, add every delta of the stack, check, encode, measure.
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "kernels/kernels.hpp"
+#include "trlm/adapt/plan.hpp"
+#include "trlm/adapt/rounding.hpp"
+
+namespace trlm::adapt {
+
+/// A run of whole rows that is worked on while it is in the cache.
+struct Tile {
+    std::uint64_t first_row = 0;
+    std::uint64_t rows = 0;
+};
+
+/// Buffers of one worker, reused from tile to tile.
+struct FuseScratch {
+    std::vector<float> w;
+    std::vector<float> old;
+    std::vector<float> decoded;
+    std::vector<std::uint32_t> touched;
+};
+
+/// What became of a tile.
+struct TileOutcome {
+    /// First element (f32), row (q8_0) or block (q4_0) of the tensor that cannot be stored.
+    std::optional<std::uint64_t> bad;
+    bool changed = false;                        ///< a stored byte differs from the base's
+    std::vector<kernels::RowSurvival> survival;  ///< per row, when asked for and touched
+};
+
+/// A planned tensor, prepared for the kernels. Immutable: tiles may be fused concurrently.
+class TensorFuser {
+public:
+    TensorFuser(const ApplyPlan& plan, const PlannedTensor& tensor, const Rounding& rounding,
+                bool survival, const kernels::Table& kernels);
+
+    [[nodiscard]] const TensorView& tensor() const noexcept { return view_; }
+
+    /// Whole tensor, cut into tiles in row order.
+    [[nodiscard]] std::uint64_t tile_count() const noexcept;
+    [[nodiscard]] Tile tile(std::uint64_t index) const noexcept;
+
+    /// Bytes of a tile's payload.
+    [[nodiscard]] std::size_t payload_bytes(const Tile& tile) const noexcept;
+
+    /// Writes the tile's new payload and its scales (at their place in `tensor_scales`, which has
+    /// room for those of the whole tensor). `payload` must be aligned for f32.
+    void fuse(const Tile& tile, FuseScratch& scratch, std::byte* payload, std::byte* tensor_scales,
+              TileOutcome& outcome) const;
+
+private:
+    struct Operand {
+        Delta delta;
+        float strength = 1;
+        std::vector<float> packed_a;               // low-rank
+        std::vector<std::uint64_t> values_before;  // bitmask: values before each stretch of bits
+    };
+
+    [[nodiscard]] bool touches(const Operand& operand, const Tile& tile) const;
+    void add(const Operand& operand, const Tile& tile, float* w, std::uint32_t* touched) const;
+    template <class Visit>
+    void visit_sparse(const Operand& operand, const Tile& tile, const Visit& visit) const;
+    void fuse_f32(const Tile& tile, FuseScratch& scratch, std::byte* payload,
+                  TileOutcome& outcome) const;
+    void fuse_quantized(const Tile& tile, FuseScratch& scratch, std::byte* payload,
+                        std::byte* tensor_scales, TileOutcome& outcome) const;
+    void measure(const Tile& tile, const FuseScratch& scratch, const float* w, const float* decoded,
+                 TileOutcome& outcome) const;
+
+    TensorView view_;
+    const kernels::Table* kernels_;
+    RoundingMode mode_;
+    std::uint64_t key_;  ///< of the random numbers: XXH3-64 of seed and name hash
+    bool survival_;
+    std::uint64_t rows_;
+    std::uint64_t cols_;
+    std::uint64_t tile_rows_;
+    std::vector<Operand> operands_;
+};
+
+}  // namespace trlm::adapt

@@ -1,0 +1,123 @@
+#pragma once
+// The arithmetic of one element, straight from docs/formats.md section 4. The scalar kernels are
+// made of it, and the SIMD kernels use it for the ends of rows.
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+namespace trlm::adapt::kernels {
+
+/// Codes of a storage and how a scale is fitted to the extremes of a group.
+struct Q8 {
+    static constexpr float lo = -127;
+    static constexpr float hi = 127;
+    static constexpr float bound = 0x1p121F;  ///< scales lie below
+    static float fit(float pos, float neg) { return std::max(pos, neg) / 127.0F; }
+};
+struct Q4 {
+    static constexpr float lo = -8;
+    static constexpr float hi = 7;
+    static constexpr float bound = 0x1p125F;
+    static float fit(float pos, float neg) { return std::max(pos / 7.0F, neg / 8.0F); }
+};
+
+inline constexpr float smallest_scale = 0x1p-126F;
+
+inline float load_f32(const std::byte* bytes, std::size_t index) {
+    float value;
+    std::memcpy(&value, bytes + index * sizeof value, sizeof value);
+    return value;
+}
+
+inline void store_f32(std::byte* bytes, std::size_t index, float value) {
+    std::memcpy(bytes + index * sizeof value, &value, sizeof value);
+}
+
+inline bool is_finite(float value) {
+    return (std::bit_cast<std::uint32_t>(value) & 0x7fffffffU) < 0x7f800000U;
+}
+
+/// Code `index` of q4_0 codes: two's-complement nibbles, low nibble first.
+inline int nibble(const std::byte* codes, std::size_t index) {
+    const int byte = std::to_integer<int>(codes[index / 2]);
+    const int bits = index % 2 == 0 ? byte & 15 : byte >> 4;
+    return (bits ^ 8) - 8;
+}
+
+inline std::uint32_t mix(std::uint32_t z) {
+    z ^= z >> 16;
+    z *= 0x7feb352dU;
+    z ^= z >> 15;
+    z *= 0x846ca68bU;
+    z ^= z >> 16;
+    return z;
+}
+
+/// The uniform number in [0, 1) of an element, a function of seed, tensor and index only.
+inline float uniform(std::uint64_t key, std::uint64_t index) {
+    const auto k0 = static_cast<std::uint32_t>(key);
+    const auto k1 = static_cast<std::uint32_t>(key >> 32);
+    const auto lo32 = static_cast<std::uint32_t>(index);
+    const auto hi32 = static_cast<std::uint32_t>(index >> 32);
+    const std::uint32_t h = mix((mix(lo32 ^ k0) ^ k1) + hi32 * 0x9e3779b9U);
+    return static_cast<float>(h >> 8) * 0x1p-24F;
+}
+
+/// clamp(rne(w * inv)). Clamping first gives the same code, as the bounds are whole numbers. A
+/// kept scale so small that 1/scale is infinite can make w * inv NaN (0 * inf): that is code 0.
+template <class Q>
+int round_nearest(float w, float inv) {
+    const float x = w * inv;
+    if (x != x) return 0;
+    return static_cast<int>(std::nearbyintf(std::clamp(x, Q::lo, Q::hi)));
+}
+
+/// Up with the probability of the fraction.
+template <class Q>
+int round_stochastic(float w, float inv, float u) {
+    const float x = w * inv;
+    if (x != x) return 0;
+    const float floor = std::floor(x);
+    const float fraction = x - floor;
+    return static_cast<int>(std::clamp(u < fraction ? floor + 1.0F : floor, Q::lo, Q::hi));
+}
+
+/// What rounding needs to know of a group's values.
+struct GroupExtremes {
+    float min = 0;         ///< of w
+    float max = 0;         ///< of w
+    float max_change = 0;  ///< max |fl(w - old)|, when asked for
+    bool finite = true;
+};
+
+/// How a touched group is rounded, decided from its extremes.
+struct GroupRounding {
+    float scale = 0;
+    float inv = 0;
+    bool stochastic = false;
+    bool scale_kept = false;
+    bool storable = false;  ///< false: a value is not finite or the scale is out of bounds
+};
+
+template <class Q>
+GroupRounding decide(const GroupExtremes& extremes, bool may_be_stochastic, bool always_stochastic,
+                     float old_scale) {
+    GroupRounding rounding;
+    if (!extremes.finite) return rounding;
+    rounding.stochastic =
+        may_be_stochastic && (always_stochastic || extremes.max_change < 0.75F * old_scale);
+    rounding.scale_kept = rounding.stochastic && Q::lo * old_scale <= extremes.min &&
+                          extremes.max <= Q::hi * old_scale;
+    const float pos = std::max(0.0F, extremes.max);
+    const float neg = std::max(0.0F, -extremes.min);
+    rounding.scale = rounding.scale_kept ? old_scale : std::max(Q::fit(pos, neg), smallest_scale);
+    rounding.inv = 1.0F / rounding.scale;
+    rounding.storable = rounding.scale < Q::bound;
+    return rounding;
+}
+
+}  // namespace trlm::adapt::kernels

@@ -1,0 +1,633 @@
+// The kernels once for every instruction set that Highway compiles for here. This file is compiled
+// several times (foreach_target); the part under HWY_ONCE only once.
+
+#include "kernels/kernels.hpp"
+
+#include <cstring>
+
+#include "kernels/element.hpp"
+
+// Vectors of a length unknown to the compiler cannot be kept in arrays, as the tiles here are;
+// such CPUs run the fixed-length targets as well.
+#undef HWY_DISABLED_TARGETS
+#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV)
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/kernels.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+HWY_BEFORE_NAMESPACE();
+namespace trlm::adapt::kernels {
+namespace HWY_NAMESPACE {
+
+#if HWY_TARGET == HWY_SCALAR || HWY_TARGET == HWY_EMU128
+
+// Without SIMD the plain C++ kernels are the better code.
+const Table& table() {
+    return scalar_table();
+}
+
+#else
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+using F = hn::CappedTag<float, panel_width>;  // at most one panel wide
+using U = hn::Rebind<std::uint32_t, F>;
+using I = hn::Rebind<std::int32_t, F>;
+using I8 = hn::Rebind<std::int8_t, F>;
+using D = hn::CappedTag<double, 8>;  // survival keeps eight partial sums
+using HalfF = hn::Rebind<float, D>;
+using HalfU = hn::Rebind<std::uint32_t, D>;
+using VF = hn::Vec<F>;
+using VU = hn::Vec<U>;
+
+inline const float* floats(const std::byte* bytes) {
+    return reinterpret_cast<const float*>(bytes);  // only for LoadU, which takes any alignment
+}
+
+/// Bits of |v|: integers in the order of the magnitudes, infinity and NaN on top.
+inline VU magnitude_bits(VF v) {
+    const U du;
+    return hn::And(hn::BitCast(du, v), hn::Set(du, 0x7fffffffU));
+}
+
+std::size_t first_non_finite(const std::byte* values, std::size_t count) {
+    const F df;
+    const U du;
+    const std::size_t lanes = hn::Lanes(df);
+    const auto limit = hn::Set(du, 0x7f7fffffU);  // the largest finite magnitude
+    // Blocks of eight vectors are judged together; the first bad block is searched one by one.
+    const std::size_t block = 8 * lanes;
+    std::size_t i = 0;
+    for (; i + block <= count; i += block) {
+        const float* p = floats(values + i * sizeof(float));
+        auto largest = magnitude_bits(hn::LoadU(df, p));
+        for (std::size_t v = 1; v < 8; ++v) {
+            largest = hn::Max(largest, magnitude_bits(hn::LoadU(df, p + v * lanes)));
+        }
+        if (!hn::AllFalse(du, hn::Gt(largest, limit))) break;
+    }
+    for (; i < count; ++i) {
+        if (!is_finite(load_f32(values, i))) return i;
+    }
+    return count;
+}
+
+std::size_t first_bad_scale(const std::byte* scales, std::size_t count, float bound) {
+    const F df;
+    const std::size_t lanes = hn::Lanes(df);
+    const auto zero = hn::Zero(df);
+    const auto top = hn::Set(df, bound);
+    std::size_t i = 0;
+    for (; i + lanes <= count; i += lanes) {
+        const auto v = hn::LoadU(df, floats(scales + i * sizeof(float)));
+        if (!hn::AllTrue(df, hn::And(hn::Gt(v, zero), hn::Lt(v, top)))) break;
+    }
+    for (; i < count; ++i) {
+        const float scale = load_f32(scales, i);
+        if (!(scale > 0.0F && scale < bound)) return i;
+    }
+    return count;
+}
+
+void decode_q8(const std::byte* codes, const std::byte* scales, std::size_t groups,
+               std::size_t group_size, float* HWY_RESTRICT w) {
+    const F df;
+    const I di;
+    const I8 d8;
+    const std::size_t lanes = hn::Lanes(df);
+    for (std::size_t g = 0; g < groups; ++g) {
+        const float scale = load_f32(scales, g);
+        const auto vs = hn::Set(df, scale);
+        const auto* row = reinterpret_cast<const std::int8_t*>(codes) + g * group_size;
+        float* out = w + g * group_size;
+        std::size_t j = 0;
+        for (; j + lanes <= group_size; j += lanes) {
+            const auto code = hn::PromoteTo(di, hn::LoadU(d8, row + j));
+            hn::StoreU(hn::Mul(hn::ConvertTo(df, code), vs), df, out + j);
+        }
+        for (; j < group_size; ++j)
+            out[j] = static_cast<float>(row[j]) * scale;
+    }
+}
+
+void decode_q4(const std::byte* codes, const std::byte* scales, std::size_t groups,
+               std::size_t group_size, float* HWY_RESTRICT w) {
+    const F df;
+    const I di;
+    const I8 d8;
+    const hn::Full128<std::uint8_t> du8;
+    const hn::Full128<std::int8_t> di8;
+    const std::size_t lanes = hn::Lanes(df);
+    const auto low = hn::Set(du8, std::uint8_t{15});
+    const auto eight = hn::Set(du8, std::uint8_t{8});
+    alignas(16) std::int8_t wide[32];
+    for (std::size_t g = 0; g < groups; ++g) {
+        const float scale = load_f32(scales, g);
+        const auto vs = hn::Set(df, scale);
+        const std::byte* block = codes + g * (group_size / 2);
+        float* out = w + g * group_size;
+        std::size_t j = 0;
+        for (; j + 32 <= group_size; j += 32) {
+            const auto bytes = hn::LoadU(du8, reinterpret_cast<const std::uint8_t*>(block) + j / 2);
+            const auto even = hn::Sub(hn::Xor(hn::And(bytes, low), eight), eight);
+            const auto odd =
+                hn::Sub(hn::Xor(hn::And(hn::BitCast(du8, hn::ShiftRight<4>(hn::BitCast(
+                                                             hn::Full128<std::uint16_t>(), bytes))),
+                                        low),
+                                eight),
+                        eight);
+            hn::Store(hn::BitCast(di8, hn::InterleaveLower(du8, even, odd)), di8, wide);
+            hn::Store(hn::BitCast(di8, hn::InterleaveUpper(du8, even, odd)), di8, wide + 16);
+            for (std::size_t k = 0; k < 32; k += lanes) {
+                const auto code = hn::PromoteTo(di, hn::LoadU(d8, wide + k));
+                hn::StoreU(hn::Mul(hn::ConvertTo(df, code), vs), df, out + j + k);
+            }
+        }
+        for (; j < group_size; ++j)
+            out[j] = static_cast<float>(nibble(block, j)) * scale;
+    }
+}
+
+/// w where delta is zero, w + delta elsewhere; marks the latter.
+template <bool kTouched>
+inline VF added(VF w, VF delta, std::uint32_t* touched) {
+    const F df;
+    const U du;
+    const auto none = hn::Eq(delta, hn::Zero(df));
+    if constexpr (kTouched) {
+        const auto mark = hn::VecFromMask(du, hn::RebindMask(du, hn::Not(none)));
+        hn::StoreU(hn::Or(hn::LoadU(du, touched), mark), du, touched);
+    }
+    return hn::IfThenElse(none, w, hn::Add(w, delta));
+}
+
+inline void add_one(float delta, float& w, std::uint32_t* touched) {
+    if (delta == 0.0F) return;
+    w = w + delta;
+    if (touched != nullptr) *touched = ~0U;
+}
+
+template <bool kTouched>
+void add_dense_impl(const std::byte* values, float strength, std::size_t count,
+                    float* HWY_RESTRICT w, std::uint32_t* HWY_RESTRICT touched) {
+    const F df;
+    const std::size_t lanes = hn::Lanes(df);
+    const auto vs = hn::Set(df, strength);
+    std::size_t i = 0;
+    for (; i + lanes <= count; i += lanes) {
+        const auto delta = hn::Mul(vs, hn::LoadU(df, floats(values + i * sizeof(float))));
+        hn::StoreU(added<kTouched>(hn::LoadU(df, w + i), delta, touched + (kTouched ? i : 0)), df,
+                   w + i);
+    }
+    for (; i < count; ++i) {
+        add_one(strength * load_f32(values, i), w[i], kTouched ? touched + i : nullptr);
+    }
+}
+
+void add_dense(const std::byte* values, float strength, std::size_t count, float* w,
+               std::uint32_t* touched) {
+    if (touched != nullptr) {
+        add_dense_impl<true>(values, strength, count, w, touched);
+    } else {
+        add_dense_impl<false>(values, strength, count, w, nullptr);
+    }
+}
+
+/// kRows rows times one panel of columns, `width` of which exist.
+template <bool kTouched, std::size_t kRows>
+void low_rank_tile(const float* HWY_RESTRICT a, const std::byte* b, std::size_t rank, float c,
+                   float* w, std::uint32_t* touched, std::size_t stride, std::size_t width) {
+    const F df;
+    const U du;
+    const std::size_t lanes = hn::Lanes(df);
+    constexpr std::size_t kVectors = panel_width / hn::MaxLanes(F());
+    VF sum[kRows][kVectors];
+    for (std::size_t v = 0; v < kVectors; ++v) {
+        const auto va = hn::LoadU(df, a + v * lanes);
+        for (std::size_t i = 0; i < kRows; ++i) {
+            sum[i][v] = hn::Mul(hn::Set(df, load_f32(b, i * rank)), va);
+        }
+    }
+    for (std::size_t k = 1; k < rank; ++k) {
+        const float* row = a + k * panel_width;
+        for (std::size_t v = 0; v < kVectors; ++v) {
+            const auto va = hn::LoadU(df, row + v * lanes);
+            for (std::size_t i = 0; i < kRows; ++i) {
+                sum[i][v] = hn::Add(sum[i][v], hn::Mul(hn::Set(df, load_f32(b, i * rank + k)), va));
+            }
+        }
+    }
+    const auto vc = hn::Set(df, c);
+    for (std::size_t i = 0; i < kRows; ++i) {
+        for (std::size_t v = 0; v < kVectors; ++v) {
+            const std::size_t j = v * lanes;
+            const auto delta = hn::Mul(vc, sum[i][v]);
+            float* out = w + i * stride + j;
+            std::uint32_t* marks = kTouched ? touched + i * stride + j : nullptr;
+            if (j + lanes <= width) {
+                hn::StoreU(added<kTouched>(hn::LoadU(df, out), delta, marks), df, out);
+            } else if (j < width) {
+                alignas(64) float edge[panel_width] = {};
+                hn::Store(delta, df, edge);
+                for (std::size_t e = 0; e < width - j; ++e) {
+                    add_one(edge[e], out[e], kTouched ? marks + e : nullptr);
+                }
+            }
+        }
+    }
+    (void)du;
+}
+
+template <bool kTouched>
+void add_low_rank_impl(const LowRankOperand& operand, const std::byte* b, std::size_t rows,
+                       float* w, std::uint32_t* touched) {
+    constexpr std::size_t kRows = 4;
+    const std::size_t cols = operand.cols;
+    const std::size_t b_row = operand.rank * sizeof(float);
+    for (std::size_t first = 0; first < cols; first += panel_width) {
+        const float* a = operand.packed_a + first * operand.rank;
+        const std::size_t width = HWY_MIN(panel_width, cols - first);
+        std::size_t i = 0;
+        for (; i + kRows <= rows; i += kRows) {
+            low_rank_tile<kTouched, kRows>(
+                a, b + i * b_row, operand.rank, operand.c, w + i * cols + first,
+                kTouched ? touched + i * cols + first : nullptr, cols, width);
+        }
+        for (; i < rows; ++i) {
+            low_rank_tile<kTouched, 1>(
+                a, b + i * b_row, operand.rank, operand.c, w + i * cols + first,
+                kTouched ? touched + i * cols + first : nullptr, cols, width);
+        }
+    }
+}
+
+void add_low_rank(const LowRankOperand& operand, const std::byte* b, std::size_t rows, float* w,
+                  std::uint32_t* touched) {
+    if (touched != nullptr) {
+        add_low_rank_impl<true>(operand, b, rows, w, touched);
+    } else {
+        add_low_rank_impl<false>(operand, b, rows, w, nullptr);
+    }
+}
+
+/// What `decide` needs to know of a group, and whether a delta touches it at all.
+struct GroupScan {
+    GroupExtremes extremes;
+    bool any = false;
+};
+
+GroupScan scan_group(const float* w, const float* old, const std::uint32_t* touched,
+                     std::size_t count) {
+    const F df;
+    const U du;
+    const std::size_t lanes = hn::Lanes(df);
+    auto marks = hn::Zero(du);
+    auto largest = hn::Zero(du);
+    auto change = hn::Zero(df);
+    auto min = hn::Set(df, w[0]);
+    auto max = min;
+    std::size_t j = 0;
+    for (; j + lanes <= count; j += lanes) {
+        const auto v = hn::LoadU(df, w + j);
+        if (touched != nullptr) marks = hn::Or(marks, hn::LoadU(du, touched + j));
+        largest = hn::Max(largest, magnitude_bits(v));
+        min = hn::Min(min, v);
+        max = hn::Max(max, v);
+        if (old != nullptr) {
+            change = hn::Max(change, hn::Abs(hn::Sub(v, hn::LoadU(df, old + j))));
+        }
+    }
+    GroupScan scan;
+    scan.any = touched == nullptr || !hn::AllTrue(du, hn::Eq(marks, hn::Zero(du)));
+    scan.extremes.finite = hn::AllFalse(du, hn::Gt(largest, hn::Set(du, 0x7f7fffffU)));
+    scan.extremes.min = hn::GetLane(hn::MinOfLanes(df, min));
+    scan.extremes.max = hn::GetLane(hn::MaxOfLanes(df, max));
+    scan.extremes.max_change = hn::GetLane(hn::MaxOfLanes(df, change));
+    for (; j < count; ++j) {
+        scan.any = scan.any || (touched != nullptr && touched[j] != 0);
+        scan.extremes.finite = scan.extremes.finite && is_finite(w[j]);
+        scan.extremes.min = HWY_MIN(scan.extremes.min, w[j]);
+        scan.extremes.max = HWY_MAX(scan.extremes.max, w[j]);
+        if (old != nullptr) {
+            scan.extremes.max_change = HWY_MAX(scan.extremes.max_change, std::fabs(w[j] - old[j]));
+        }
+    }
+    return scan;
+}
+
+inline VU mix_lanes(VU z) {
+    const U du;
+    z = hn::Xor(z, hn::ShiftRight<16>(z));
+    z = hn::Mul(z, hn::Set(du, 0x7feb352dU));
+    z = hn::Xor(z, hn::ShiftRight<15>(z));
+    z = hn::Mul(z, hn::Set(du, 0x846ca68bU));
+    return hn::Xor(z, hn::ShiftRight<16>(z));
+}
+
+/// `uniform` of elements index, index + 1, ...
+inline VF uniform_lanes(std::uint64_t key, std::uint64_t index) {
+    const F df;
+    const U du;
+    const I di;
+    const std::size_t lanes = hn::Lanes(df);
+    const auto lo32 = static_cast<std::uint32_t>(index);
+    if (lo32 > ~0U - lanes) {  // the low half wraps inside the vector
+        alignas(64) float buffer[panel_width];
+        for (std::size_t i = 0; i < lanes; ++i)
+            buffer[i] = uniform(key, index + i);
+        return hn::Load(df, buffer);
+    }
+    const auto k0 = hn::Set(du, static_cast<std::uint32_t>(key));
+    const auto k1 = hn::Set(du, static_cast<std::uint32_t>(key >> 32));
+    const auto hi = hn::Set(du, static_cast<std::uint32_t>(index >> 32) * 0x9e3779b9U);
+    const auto lane = hn::Iota(du, lo32);
+    const auto h = mix_lanes(hn::Add(hn::Xor(mix_lanes(hn::Xor(lane, k0)), k1), hi));
+    const auto bits = hn::BitCast(di, hn::ShiftRight<8>(h));  // below 2^24: exact as f32
+    return hn::Mul(hn::ConvertTo(df, bits), hn::Set(df, 0x1p-24F));
+}
+
+template <class Q>
+inline hn::Vec<I> to_code(VF x) {
+    const F df;
+    return hn::NearestInt(hn::Max(hn::Set(df, Q::lo), hn::Min(hn::Set(df, Q::hi), x)));
+}
+
+inline VF scaled(VF w, VF inv) {
+    const auto x = hn::Mul(w, inv);
+    return hn::IfThenElseZero(hn::Eq(x, x), x);  // 0 * inf is code 0, as in round_nearest
+}
+
+/// Codes of `count` elements, one i8 each.
+template <class Q>
+void encode_codes(const GroupRounding& rounding, const EncodeTile& tile, std::size_t first,
+                  const std::int8_t* old_codes, std::size_t count, std::int8_t* codes) {
+    const F df;
+    const U du;
+    const I di;
+    const I8 d8;
+    const std::size_t lanes = hn::Lanes(df);
+    const float* w = tile.w + first;
+    const auto inv = hn::Set(df, rounding.inv);
+    std::size_t j = 0;
+    if (!rounding.stochastic) {
+        for (; j + lanes <= count; j += lanes) {
+            const auto code = to_code<Q>(scaled(hn::LoadU(df, w + j), inv));
+            hn::StoreU(hn::DemoteTo(d8, code), d8, codes + j);
+        }
+        for (; j < count; ++j) {
+            codes[j] = static_cast<std::int8_t>(round_nearest<Q>(w[j], rounding.inv));
+        }
+        return;
+    }
+    const std::uint32_t* touched = tile.touched + first;
+    for (; j + lanes <= count; j += lanes) {
+        const auto x = scaled(hn::LoadU(df, w + j), inv);
+        const auto floor = hn::Floor(x);
+        const auto up =
+            hn::Lt(uniform_lanes(tile.key, tile.first_element + first + j), hn::Sub(x, floor));
+        const auto drawn = to_code<Q>(hn::Add(floor, hn::IfThenElseZero(up, hn::Set(df, 1.0F))));
+        const auto still =
+            rounding.scale_kept ? hn::PromoteTo(di, hn::LoadU(d8, old_codes + j)) : to_code<Q>(x);
+        const auto is_touched =
+            hn::RebindMask(di, hn::Ne(hn::LoadU(du, touched + j), hn::Zero(du)));
+        hn::StoreU(hn::DemoteTo(d8, hn::IfThenElse(is_touched, drawn, still)), d8, codes + j);
+    }
+    for (; j < count; ++j) {
+        int code;
+        if (touched[j] != 0) {
+            code = round_stochastic<Q>(w[j], rounding.inv,
+                                       uniform(tile.key, tile.first_element + first + j));
+        } else {
+            code = rounding.scale_kept ? old_codes[j] : round_nearest<Q>(w[j], rounding.inv);
+        }
+        codes[j] = static_cast<std::int8_t>(code);
+    }
+}
+
+/// How many codes of a q4_0 block are handled at a time: even, a multiple of every vector.
+constexpr std::size_t kChunk = 256;
+
+void unpack_nibbles(const std::byte* packed, std::size_t count, std::int8_t* codes) {
+    for (std::size_t j = 0; j < count; ++j)
+        codes[j] = static_cast<std::int8_t>(nibble(packed, j));
+}
+
+void pack_nibbles(const std::int8_t* codes, std::size_t count, std::byte* packed) {
+    const hn::Full128<std::uint8_t> d8;
+    const hn::Full128<std::uint16_t> d16;
+    const hn::Half<hn::Full128<std::uint8_t>> d8_half;
+    std::size_t j = 0;
+    for (; j + 16 <= count; j += 16) {
+        const auto pairs =
+            hn::BitCast(d16, hn::LoadU(d8, reinterpret_cast<const std::uint8_t*>(codes) + j));
+        const auto low = hn::And(pairs, hn::Set(d16, std::uint16_t{0x000f}));
+        const auto high = hn::And(hn::ShiftRight<4>(pairs), hn::Set(d16, std::uint16_t{0x00f0}));
+        const auto bytes =
+            hn::DemoteTo(d8_half, hn::BitCast(hn::Full128<std::int16_t>(), hn::Or(low, high)));
+        hn::StoreU(bytes, d8_half, reinterpret_cast<std::uint8_t*>(packed) + j / 2);
+    }
+    for (; j < count; j += 2) {
+        packed[j / 2] = static_cast<std::byte>((codes[j] & 15) | ((codes[j + 1] & 15) << 4));
+    }
+}
+
+void encode_group(Q8, const GroupRounding& rounding, const EncodeTile& tile, std::size_t first,
+                  const std::byte* old_codes, std::byte* codes) {
+    encode_codes<Q8>(rounding, tile, first, reinterpret_cast<const std::int8_t*>(old_codes),
+                     tile.group_size, reinterpret_cast<std::int8_t*>(codes));
+}
+
+void encode_group(Q4, const GroupRounding& rounding, const EncodeTile& tile, std::size_t first,
+                  const std::byte* old_codes, std::byte* codes) {
+    alignas(64) std::int8_t old_wide[kChunk];
+    alignas(64) std::int8_t wide[kChunk];
+    for (std::size_t j = 0; j < tile.group_size; j += kChunk) {
+        const std::size_t count = HWY_MIN(kChunk, tile.group_size - j);
+        if (rounding.scale_kept) unpack_nibbles(old_codes + j / 2, count, old_wide);
+        encode_codes<Q4>(rounding, tile, first + j, old_wide, count, wide);
+        pack_nibbles(wide, count, codes + j / 2);
+    }
+}
+
+template <class Q>
+std::size_t encode(const EncodeTile& tile, std::size_t code_bytes) {
+    const bool may_be_stochastic = tile.mode != RoundingMode::nearest;
+    for (std::size_t g = 0; g < tile.groups; ++g) {
+        const std::size_t first = g * tile.group_size;
+        const GroupScan scan =
+            scan_group(tile.w + first, may_be_stochastic ? tile.old + first : nullptr,
+                       tile.touched == nullptr ? nullptr : tile.touched + first, tile.group_size);
+        const std::byte* old_codes =
+            tile.old_codes == nullptr ? nullptr : tile.old_codes + g * code_bytes;
+        std::byte* codes = tile.codes + g * code_bytes;
+        if (!scan.any) {
+            std::memcpy(codes, old_codes, code_bytes);
+            std::memcpy(tile.scales + 4 * g, tile.old_scales + 4 * g, 4);
+            continue;
+        }
+        const float old_scale = may_be_stochastic ? load_f32(tile.old_scales, g) : 0.0F;
+        const GroupRounding rounding = decide<Q>(scan.extremes, may_be_stochastic,
+                                                 tile.mode == RoundingMode::stochastic, old_scale);
+        if (!rounding.storable) return g;
+        store_f32(tile.scales, g, rounding.scale);
+        encode_group(Q{}, rounding, tile, first, old_codes, codes);
+    }
+    return tile.groups;
+}
+
+std::size_t encode_q8(const EncodeTile& tile) {
+    return encode<Q8>(tile, tile.group_size);
+}
+std::size_t encode_q4(const EncodeTile& tile) {
+    return encode<Q4>(tile, tile.group_size / 2);
+}
+
+/// Eight partial sums over the columns j mod 8, kept in as many vectors as they need.
+struct PartialSums {
+    static constexpr std::size_t kVectors = 8 / hn::MaxLanes(D());
+    hn::Vec<D> part[kVectors];
+
+    PartialSums() {
+        for (auto& p : part)
+            p = hn::Zero(D());
+    }
+
+    /// ((p0+p1)+(p2+p3))+((p4+p5)+(p6+p7)), after adding the ends of the row to their partial sums.
+    double fold(const double (&tail)[8], std::size_t tail_count) const {
+        alignas(64) double p[8];
+        for (std::size_t v = 0; v < kVectors; ++v)
+            hn::Store(part[v], D(), p + v * hn::Lanes(D()));
+        for (std::size_t j = 0; j < tail_count; ++j)
+            p[j] = p[j] + tail[j];
+        return ((p[0] + p[1]) + (p[2] + p[3])) + ((p[4] + p[5]) + (p[6] + p[7]));
+    }
+};
+
+RowSurvival survival(const float* old, const float* w, const float* decoded,
+                     const std::uint32_t* touched, std::size_t cols) {
+    const D dd;
+    const HalfF df;
+    const HalfU du;
+    const std::size_t lanes = hn::Lanes(dd);
+    PartialSums intended_effective;
+    PartialSums intended_squared;
+    PartialSums effective_squared;
+    PartialSums error_squared;
+    auto largest = hn::Zero(dd);
+    RowSurvival row;
+    std::size_t j = 0;
+    for (; j + 8 <= cols; j += 8) {
+        for (std::size_t v = 0; v < PartialSums::kVectors; ++v) {
+            const std::size_t at = j + v * lanes;
+            const auto old_f = hn::LoadU(df, old + at);
+            const auto decoded_f = hn::LoadU(df, decoded + at);
+            const auto old_d = hn::PromoteTo(dd, old_f);
+            const auto i = hn::Sub(hn::PromoteTo(dd, hn::LoadU(df, w + at)), old_d);
+            const auto e = hn::Sub(hn::PromoteTo(dd, decoded_f), old_d);
+            const auto r = hn::Sub(e, i);
+            intended_effective.part[v] = hn::Add(intended_effective.part[v], hn::Mul(i, e));
+            intended_squared.part[v] = hn::Add(intended_squared.part[v], hn::Mul(i, i));
+            effective_squared.part[v] = hn::Add(effective_squared.part[v], hn::Mul(e, e));
+            error_squared.part[v] = hn::Add(error_squared.part[v], hn::Mul(r, r));
+            largest = hn::Max(largest, hn::Abs(i));
+            const auto zero = hn::Zero(du);
+            row.touched += hn::CountTrue(du, hn::Ne(hn::LoadU(du, touched + at), zero));
+            row.changed +=
+                hn::CountTrue(du, hn::Ne(hn::BitCast(du, decoded_f), hn::BitCast(du, old_f)));
+        }
+    }
+    row.max_abs_delta = hn::GetLane(hn::MaxOfLanes(dd, largest));
+    double tail[4][8] = {};
+    std::size_t tail_count = 0;
+    for (; j < cols; ++j, ++tail_count) {
+        const double i = static_cast<double>(w[j]) - static_cast<double>(old[j]);
+        const double e = static_cast<double>(decoded[j]) - static_cast<double>(old[j]);
+        const double r = e - i;
+        tail[0][tail_count] = i * e;
+        tail[1][tail_count] = i * i;
+        tail[2][tail_count] = e * e;
+        tail[3][tail_count] = r * r;
+        row.max_abs_delta = HWY_MAX(row.max_abs_delta, std::fabs(i));
+        row.touched += touched[j] != 0 ? 1 : 0;
+        row.changed += std::memcmp(decoded + j, old + j, sizeof(float)) != 0 ? 1 : 0;
+    }
+    row.intended_effective = intended_effective.fold(tail[0], tail_count);
+    row.intended_squared = intended_squared.fold(tail[1], tail_count);
+    row.effective_squared = effective_squared.fold(tail[2], tail_count);
+    row.error_squared = error_squared.fold(tail[3], tail_count);
+    return row;
+}
+
+const Table& table() {
+    static constexpr Table table{
+        .name = {},  // filled in by `available`, which knows the target
+        .first_non_finite = first_non_finite,
+        .first_bad_scale = first_bad_scale,
+        .decode_q8 = decode_q8,
+        .decode_q4 = decode_q4,
+        .add_dense = add_dense,
+        .add_low_rank = add_low_rank,
+        .encode_q8 = encode_q8,
+        .encode_q4 = encode_q4,
+        .survival = survival,
+    };
+    return table;
+}
+
+#endif  // SIMD
+
+}  // namespace HWY_NAMESPACE
+}  // namespace trlm::adapt::kernels
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace trlm::adapt::kernels {
+namespace {
+
+HWY_EXPORT(table);
+
+/// The table of one target, by a dispatcher of our own: Highway's is global state.
+const Table& table_of(std::int64_t target) {
+    constexpr std::size_t targets =
+        sizeof(HWY_DISPATCH_TABLE(table)) / sizeof(HWY_DISPATCH_TABLE(table)[0]);
+    if constexpr (targets == 1) return HWY_DISPATCH_TABLE(table)[0]();
+    hwy::ChosenTarget chosen;
+    chosen.Update(target);
+    return HWY_DISPATCH_TABLE(table)[chosen.GetIndex()]();
+}
+
+struct Available {
+    std::vector<Table> owned;  // copies that carry their target's name
+    std::vector<const Table*> tables;
+
+    Available() {
+        for (const std::int64_t target : hwy::SupportedAndGeneratedTargets()) {
+            Table table = table_of(target);
+            if (table.survival == scalar_table().survival) continue;
+            table.name = hwy::TargetName(target);
+            owned.push_back(table);
+        }
+        for (const Table& table : owned)
+            tables.push_back(&table);
+        tables.push_back(&scalar_table());
+    }
+};
+
+}  // namespace
+
+const std::vector<const Table*>& available() {
+    static const Available all;
+    return all.tables;
+}
+
+const Table* find(std::string_view name) {
+    if (name.empty()) return &best();
+    for (const Table* table : available()) {
+        if (table->name == name) return table;
+    }
+    return nullptr;
+}
+
+}  // namespace trlm::adapt::kernels
+#endif  // HWY_ONCE

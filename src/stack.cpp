@@ -1,0 +1,166 @@
+#include "trlm/adapt/stack.hpp"
+
+#include <cmath>
+#include <cstdlib>
+
+#include <fmt/format.h>
+
+#include "fp_environment.hpp"
+#include "guard.hpp"
+#include "trlm/adapt/limits.hpp"
+
+namespace trlm::adapt {
+namespace {
+
+/// digits [. digits] [e [sign] digits], with a sign in front or not: no hex, no inf, no spaces.
+bool is_decimal_number(std::string_view text) {
+    std::size_t i = 0;
+    const auto digits = [&] {
+        const std::size_t first = i;
+        while (i < text.size() && text[i] >= '0' && text[i] <= '9')
+            ++i;
+        return i - first;
+    };
+    const auto sign = [&] {
+        if (i < text.size() && (text[i] == '+' || text[i] == '-')) ++i;
+    };
+    sign();
+    std::size_t mantissa = digits();
+    if (i < text.size() && text[i] == '.') {
+        ++i;
+        mantissa += digits();
+    }
+    if (mantissa == 0) return false;
+    if (i < text.size() && (text[i] == 'e' || text[i] == 'E')) {
+        ++i;
+        sign();
+        if (digits() == 0) return false;
+    }
+    return i == text.size();
+}
+
+bool is_usable_strength(float strength) {
+    return std::isfinite(strength) && strength != 0.0F;
+}
+
+/// Adds a finding for one identity field that differs.
+template <class T>
+void compare_field(Findings& findings, FindingCode code, const std::string& file,
+                   std::string_view what, T model, T package, std::string_view format) {
+    if (model == package) return;
+    Finding finding;
+    finding.code = code;
+    finding.file = file;
+    finding.expected = fmt::format(fmt::runtime(format), model);
+    finding.actual = fmt::format(fmt::runtime(format), package);
+    finding.message = fmt::format(
+        "the adapter was made for a model whose {} is {}, but this model's is {}; use "
+        "the base model that the adapter was made from",
+        what, finding.actual, finding.expected);
+    findings.add(std::move(finding));
+}
+
+void compare_identity(Findings& findings, const std::string& file, const Identity& model,
+                      const Identity& package) {
+    constexpr std::string_view number = "{}";
+    constexpr std::string_view checksum = "xxh3-64:{:016x}";
+    compare_field(findings, FindingCode::flags_differ, file, "flags field", model.model_flags,
+                  package.model_flags, number);
+    compare_field(findings, FindingCode::tensor_count_differs, file, "tensor count",
+                  model.tensor_count, package.tensor_count, number);
+    compare_field(findings, FindingCode::parameter_count_differs, file, "parameter count",
+                  model.parameter_count, package.parameter_count, number);
+    compare_field(findings, FindingCode::layout_differs, file, "tensor layout checksum",
+                  model.tensor_layout_checksum, package.tensor_layout_checksum, checksum);
+    compare_field(findings, FindingCode::tokenizer_differs, file, "tokenizer checksum",
+                  model.tokenizer_checksum, package.tokenizer_checksum, checksum);
+}
+
+void compare_entry(Findings& findings, const std::string& file, const Model& model,
+                   const PackageEntry& entry) {
+    Finding finding;
+    finding.file = file;
+    finding.tensor = tensor_label(entry.name, entry.name_hash);
+    const auto index = model.find_tensor(entry.name_hash);
+    if (!index) {
+        finding.code = FindingCode::tensor_unknown;
+        finding.message =
+            "the model has no tensor of this name; use the base model that the "
+            "adapter was made from";
+        findings.add(std::move(finding));
+        return;
+    }
+    const ModelTensor& tensor = model.tensors()[*index];
+    if (tensor.shape == entry.shape) return;
+    finding.code = FindingCode::tensor_shape_differs;
+    if (!tensor.name.empty()) finding.tensor = tensor.name;
+    finding.expected = to_string(tensor.shape);
+    finding.actual = to_string(entry.shape);
+    finding.message = fmt::format("the adapter's shape is {}, but the model's tensor is {}",
+                                  finding.actual, finding.expected);
+    findings.add(std::move(finding));
+}
+
+}  // namespace
+
+Result<float> parse_strength(std::string_view text) {
+    return guarded([&]() -> Result<float> {
+        if (is_decimal_number(text)) {
+            const FpEnvironment environment;
+            const auto strength =
+                static_cast<float>(std::strtod(std::string(text).c_str(), nullptr));
+            if (is_usable_strength(strength)) return strength;
+        }
+        Finding finding;
+        finding.code = FindingCode::usage_error;
+        finding.message = fmt::format(
+            "'{}' is not a strength; it is a decimal number such as 0.5 or -1e-3 that "
+            "is neither zero nor infinite as an f32",
+            text);
+        finding.expected = "a decimal number, not zero, finite as f32";
+        finding.actual = std::string(text);
+        return failure(std::move(finding));
+    });
+}
+
+Findings check_compatibility(const Model& model, std::span<const StackMember> stack) {
+    Findings findings;
+    const auto complain = [&](FindingCode code, const std::string& file, std::string message) {
+        Finding finding;
+        finding.code = code;
+        finding.file = file;
+        finding.message = std::move(message);
+        findings.add(std::move(finding));
+    };
+    if (stack.empty()) {
+        complain(FindingCode::usage_error, {}, "the stack has no adapters; name at least one");
+    }
+    if (stack.size() > limits::stack_members) {
+        complain(FindingCode::limit_exceeded, {},
+                 fmt::format("the stack has {} adapters, but at most {} are allowed; merge some of "
+                             "them into one package",
+                             stack.size(), limits::stack_members));
+    }
+    for (const StackMember& member : stack) {
+        if (!is_usable_strength(member.strength)) {
+            complain(FindingCode::usage_error, member.file,
+                     fmt::format("its strength is {}, but it must be finite and not zero",
+                                 member.strength));
+        }
+        compare_identity(findings, member.file, model.identity(), member.package->identity());
+        for (const PackageEntry& entry : member.package->entries()) {
+            compare_entry(findings, member.file, model, entry);
+        }
+    }
+    return findings;
+}
+
+std::uint64_t assembly_state(const Model& model, std::span<const StackMember> stack) {
+    std::uint64_t state = initial_state(model.identity());
+    for (const StackMember& member : stack) {
+        state = next_state(state, member.package->checksum(), member.strength);
+    }
+    return state;
+}
+
+}  // namespace trlm::adapt
