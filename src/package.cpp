@@ -1,0 +1,1052 @@
+#include "trlm/adapt/package.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "fp_environment.hpp"
+#include "guard.hpp"
+#include "json.hpp"
+#include "package_format.hpp"
+#include "scan.hpp"
+#include "trlm/adapt/checksum.hpp"
+#include "trlm/adapt/limits.hpp"
+
+namespace trlm::adapt {
+namespace {
+
+namespace format = package_format;
+namespace header = package_format::header;
+namespace entry_field = package_format::entry;
+
+constexpr std::pair<std::string_view, FileFormat> magics[] = {
+    {"SLM1", FileFormat::slm1},
+    {"ADP1", FileFormat::adp1},
+    {"ASP1", FileFormat::asp1},
+    {"ALR1", FileFormat::alr1},
+};
+
+// Files that people take for adapter packages, by their first bytes.
+constexpr std::pair<std::string_view, std::string_view> foreign_files[] = {
+    {"SLM1", "an SLM1 model, but an adapter package is expected: were the arguments swapped?"},
+    {"GGUF", "a GGUF file, but an adapter package is expected; make one with trlm-adapt"},
+    {"PK\x03\x04",
+     "a zip archive, perhaps a PyTorch checkpoint, but an adapter package is "
+     "expected; make one with trlm-adapt"},
+    {"version https://git-lfs",
+     "a Git LFS pointer that stands for the real file; fetch that with "
+     "git lfs pull"},
+    {"<!DOCTYPE", "a web page, but an adapter package is expected; check the download's address"},
+    {"<html", "a web page, but an adapter package is expected; check the download's address"},
+};
+
+std::optional<PackageKind> package_kind(std::optional<FileFormat> file_format) noexcept {
+    if (file_format == FileFormat::adp1) return PackageKind::dense;
+    if (file_format == FileFormat::asp1) return PackageKind::sparse;
+    if (file_format == FileFormat::alr1) return PackageKind::low_rank;
+    return std::nullopt;
+}
+
+bool is_safetensors(Bytes file) noexcept {
+    return file.size() > 9 && file[8] == std::byte{'{'} &&
+           load<std::uint64_t>(file, 0) <= file.size() - 8;
+}
+
+std::string foreign_file_message(Bytes file) {
+    for (const auto& [start, what] : foreign_files) {
+        if (as_text(file).starts_with(start)) return fmt::format("the file is {}", what);
+    }
+    if (is_safetensors(file)) {
+        return "the file is a safetensors file, but an adapter package is expected; make one with "
+               "trlm-adapt";
+    }
+    return "the file starts with none of ADP1, ASP1 and ALR1, so it is not an adapter package; "
+           "check which file was given";
+}
+
+std::uint64_t read_number(Bytes file, const format::Field& field, std::uint64_t base = 0) noexcept {
+    return field.bytes == sizeof(std::uint32_t) ? load<std::uint32_t>(file, base + field.offset)
+                                                : load<std::uint64_t>(file, base + field.offset);
+}
+
+bool all_zero(Bytes bytes) noexcept {
+    return std::ranges::all_of(bytes, [](std::byte b) { return b == std::byte{}; });
+}
+
+std::string number_text(std::uint64_t number) {
+    return fmt::format("{}", number);
+}
+
+std::string label(const PackageEntry& entry) {
+    return tensor_label(entry.name, entry.name_hash);
+}
+
+constexpr std::uint64_t entry_offset(std::size_t index) noexcept {
+    return format::header_bytes + format::entry_bytes * index;
+}
+
+Finding not_canonical(const format::Field& field, std::uint64_t base, std::uint64_t expected,
+                      std::uint64_t actual) {
+    return {.code = FindingCode::offset_not_canonical,
+            .message = fmt::format("{} is {}, but what precedes it puts it at {}; write the "
+                                   "package anew in its one byte form",
+                                   field.name, actual, expected),
+            .offset = base + field.offset,
+            .expected = number_text(expected),
+            .actual = number_text(actual)};
+}
+
+Finding checksum_differs(FindingCode code, std::string_view what, std::uint64_t offset,
+                         std::uint64_t stored, std::uint64_t computed) {
+    return {.code = code,
+            .message = fmt::format("{} was changed after its checksum was stored; fetch the file "
+                                   "again from its source",
+                                   what),
+            .offset = offset,
+            .expected = format_checksum(stored),
+            .actual = format_checksum(computed)};
+}
+
+// Findings of the fields whose only legal value is zero.
+void judge_zeros(Bytes file, std::span<const format::ZeroField> fields, PackageKind kind,
+                 std::uint64_t base, const std::string& tensor, Findings& findings) {
+    for (const format::ZeroField& zero : fields) {
+        const Bytes bytes = slice(file, base + zero.field.offset, zero.field.bytes);
+        if (!zero.applies(kind) || all_zero(bytes)) continue;
+        const bool number = bytes.size() <= sizeof(std::uint64_t);
+        findings.add(
+            {.code = FindingCode::reserved_not_zero,
+             .message = fmt::format("{} of {} must be 0; write the package anew", zero.field.name,
+                                    to_string(kind)),
+             .offset = base + zero.field.offset,
+             .tensor = tensor,
+             .expected = "0",
+             .actual = number ? number_text(read_number(file, zero.field, base)) : to_hex(bytes)});
+    }
+}
+
+}  // namespace
+
+std::optional<std::uint64_t> format::judge_shape(PackageKind kind, const PackageEntry& entry,
+                                                 std::uint64_t entry_offset, Findings& findings) {
+    const Shape& shape = entry.shape;
+    const std::uint64_t rank_offset = entry_offset + entry_field::rank.offset;
+    const bool rank_right = shape.rank >= 1 && shape.rank <= limits::tensor_rank;
+    bool right = rank_right;
+    if (!rank_right) {
+        findings.add({.code = FindingCode::bad_rank,
+                      .message = fmt::format("the tensor's rank is {}, but a tensor has 1 to {} "
+                                             "dimensions; write the package anew",
+                                             shape.rank, limits::tensor_rank),
+                      .offset = rank_offset,
+                      .tensor = label(entry),
+                      .expected = fmt::format("1 to {}", limits::tensor_rank),
+                      .actual = number_text(shape.rank)});
+    }
+    if (kind == PackageKind::low_rank && shape.rank != 2) {
+        right = false;
+        findings.add({.code = FindingCode::bad_low_rank,
+                      .message = fmt::format("the tensor's rank is {}, but only a matrix (rank 2) "
+                                             "has low-rank factors; use ADP1 or ASP1 for it",
+                                             shape.rank),
+                      .offset = rank_offset,
+                      .tensor = label(entry),
+                      .expected = "2",
+                      .actual = number_text(shape.rank)});
+    }
+    for (std::uint32_t i = 0; i < shape.dims.size(); ++i) {
+        const std::uint32_t dim = shape.dims[i];
+        const bool unused = rank_right && i >= shape.rank;
+        if (unused ? dim == 1 : dim >= 1 && dim <= limits::dim) continue;
+        right = false;
+        const std::string expected = unused ? "1" : fmt::format("1 to {}", limits::dim);
+        findings.add({.code = FindingCode::bad_dim,
+                      .message = fmt::format("dimension {} is {}, but must be {}{}; write the "
+                                             "package anew",
+                                             i, dim, expected,
+                                             unused ? " because the rank does not use it" : ""),
+                      .offset = entry_offset + entry_field::dims.offset + sizeof(dim) * i,
+                      .tensor = label(entry),
+                      .expected = expected,
+                      .actual = number_text(dim)});
+    }
+    if (!right) return std::nullopt;
+
+    const CheckedSize elements = shape.elements();
+    const std::uint64_t limit =
+        kind == PackageKind::sparse ? limits::sparse_elements : limits::elements;
+    if (elements.fits(limit)) return elements.value();
+    const std::uint64_t dims_offset = entry_offset + entry_field::dims.offset;
+    if (elements.overflowed()) {
+        findings.add({.code = FindingCode::size_overflow,
+                      .message = fmt::format("the dimensions {} multiply to more than 64 bits can "
+                                             "count; write the package anew",
+                                             to_string(shape)),
+                      .offset = dims_offset,
+                      .tensor = label(entry)});
+    }
+    findings.add({.code = FindingCode::limit_exceeded,
+                  .message = fmt::format("the tensor {} has more than the {} elements that {} "
+                                         "allows; split the tensor",
+                                         to_string(shape), limit, to_string(kind)),
+                  .offset = dims_offset,
+                  .tensor = label(entry),
+                  .expected = fmt::format("at most {}", limit),
+                  .actual = elements.overflowed() ? "" : number_text(elements.value())});
+    return std::nullopt;
+}
+
+/// Reads one package. Goes on after a defect with whatever does not depend on it.
+class PackageReader {
+public:
+    PackageReader(Bytes file, ReadDepth depth) : file_(file), depth_(depth) {
+        package_.bytes_ = file;
+    }
+
+    [[nodiscard]] Result<Package> read() {
+        if (!judge_start()) return failure(std::move(findings_));
+        read_header();
+        locate_regions();
+        load_directory();
+        read_metadata();
+        judge_directory();
+        if (depth_ == ReadDepth::everything) judge_bytes();
+        judge_retention();
+        if (findings_.has_errors()) return failure(std::move(findings_));
+        return std::move(package_);
+    }
+
+private:
+    // What is known of an entry beside its fields.
+    struct EntryState {
+        std::optional<std::uint64_t> elements;  // when rank and dims are right
+        bool count_right = false;               // ASP1: nothing contradicts the count
+        bool readable = false;                  // the payload lies in the file, sections and all
+        bool positions_right = false;           // ASP1: looked at and well-formed
+        bool non_finite_reported = false;
+    };
+
+    // What a scanned section is to its entry, for the words of a finding.
+    enum class Part : std::uint8_t { padding, values, positions, factor_a, factor_b };
+
+    void add(Finding finding) { findings_.add(std::move(finding)); }
+
+    [[nodiscard]] std::uint64_t number(const format::Field& field) const noexcept {
+        return read_number(file_, field);
+    }
+
+    // ---------------------------------------------------------------------------------- start
+
+    // Magic, version and header length: a file that fails here is not read any further.
+    bool judge_start() {
+        if (file_.size() < format::magic_bytes) return too_short();
+        const auto kind = package_kind(detect_format(file_));
+        if (!kind) {
+            add({.code = FindingCode::bad_magic,
+                 .message = foreign_file_message(file_),
+                 .offset = 0,
+                 .expected = "ADP1, ASP1 or ALR1",
+                 .actual = to_hex(slice(file_, 0, format::magic_bytes))});
+            return false;
+        }
+        package_.kind_ = *kind;
+        if (file_.size() < format::header_bytes) return too_short();
+        if (const auto version = number(header::version); version != format::version) {
+            add({.code = FindingCode::unsupported_version,
+                 .message = fmt::format("the package has format version {}, but this program reads "
+                                        "version {}; use a newer program",
+                                        version, format::version),
+                 .offset = header::version.offset,
+                 .expected = number_text(format::version),
+                 .actual = number_text(version)});
+            return false;
+        }
+        if (const auto length = number(header::header_length); length != format::header_bytes) {
+            add({.code = FindingCode::bad_header_length,
+                 .message = fmt::format("header_length is {}, but every {} header has {} bytes; "
+                                        "write the package anew",
+                                        length, to_string(*kind), format::header_bytes),
+                 .offset = header::header_length.offset,
+                 .expected = number_text(format::header_bytes),
+                 .actual = number_text(length)});
+            return false;
+        }
+        return true;
+    }
+
+    bool too_short() {
+        add({.code = FindingCode::truncated,
+             .message = fmt::format("the file has {} bytes, but a package's header alone has {}; "
+                                    "fetch the file again",
+                                    file_.size(), format::header_bytes),
+             .offset = file_.size(),
+             .expected = fmt::format("at least {}", format::header_bytes),
+             .actual = number_text(file_.size())});
+        return false;
+    }
+
+    // --------------------------------------------------------------------------------- header
+
+    void read_header() {
+        package_.checksum_ = number(header::checksum);
+        package_.identity_ = {
+            .model_flags = load<std::uint32_t>(file_, header::model_flags.offset),
+            .tensor_count = load<std::uint32_t>(file_, header::tensor_count.offset),
+            .parameter_count = number(header::parameter_count),
+            .tensor_layout_checksum = number(header::tensor_layout_checksum),
+            .tokenizer_checksum = number(header::tokenizer_checksum),
+        };
+        judge_length();
+        judge_zeros(file_, format::header_zeros, package_.kind_, 0, "", findings_);
+        judge_counts();
+        if (package_.kind_ == PackageKind::sparse) read_mask_fields();
+        if (package_.kind_ == PackageKind::low_rank) read_source_fields();
+    }
+
+    void judge_length() {
+        const std::uint64_t stated = number(header::file_length);
+        length_right_ = stated == file_.size();
+        if (length_right_) return;
+        const bool shorter = file_.size() < stated;
+        add({.code = shorter ? FindingCode::truncated : FindingCode::trailing_bytes,
+             .message = fmt::format("the file has {} bytes, but its header states {}; fetch the "
+                                    "file again from its source",
+                                    file_.size(), stated),
+             .offset = shorter ? file_.size() : stated,
+             .expected = number_text(stated),
+             .actual = number_text(file_.size())});
+    }
+
+    void judge_counts() {
+        const std::uint64_t tensors = package_.identity_.tensor_count;
+        entry_count_ = number(header::entry_count);
+        entry_count_right_ = true;
+        if (tensors > limits::tensors) above_limit(header::tensor_count, tensors);
+        if (entry_count_ > limits::tensors) {
+            above_limit(header::entry_count, entry_count_);
+            entry_count_right_ = false;
+        }
+        if (entry_count_ == 0 || entry_count_ > tensors) {
+            add({.code = FindingCode::bad_value,
+                 .message = fmt::format("entry_count is {}, but must be from 1 to the model's {} "
+                                        "tensors; write the package anew",
+                                        entry_count_, tensors),
+                 .offset = header::entry_count.offset,
+                 .expected = fmt::format("1 to {}", tensors),
+                 .actual = number_text(entry_count_)});
+            entry_count_right_ = false;
+        }
+    }
+
+    void above_limit(const format::Field& field, std::uint64_t actual) {
+        add({.code = FindingCode::limit_exceeded,
+             .message = fmt::format("{} is {}, but at most {} tensors are allowed; split the model",
+                                    field.name, actual, limits::tensors),
+             .offset = field.offset,
+             .expected = fmt::format("at most {}", limits::tensors),
+             .actual = number_text(actual)});
+    }
+
+    void read_mask_fields() {
+        package_.retention_ = load<float>(file_, header::retention.offset);
+        package_.mask_checksum_ = number(header::mask_checksum);
+        package_.mask_seed_ = number(header::mask_seed);
+        const std::uint64_t method = number(header::mask_method);
+        package_.mask_method_ = static_cast<MaskMethod>(method);
+        if (method > static_cast<std::uint64_t>(MaskMethod::sign_consensus)) {
+            return bad_value(header::mask_method, "0 to 3", method);
+        }
+        if (package_.mask_method_ != MaskMethod::random_drop && package_.mask_seed_ != 0) {
+            bad_value(header::mask_seed, "0", package_.mask_seed_,
+                      " because only mask_method 2, random drop, has a seed");
+        }
+    }
+
+    void read_source_fields() {
+        const Bytes hash = slice(file_, header::source_hash.offset, header::source_hash.bytes);
+        std::ranges::copy(hash, package_.source_hash_.begin());
+        const std::uint64_t kind = number(header::source_kind);
+        package_.source_kind_ = static_cast<SourceKind>(kind);
+        if (kind > static_cast<std::uint64_t>(SourceKind::other)) {
+            return bad_value(header::source_kind, "0 to 3", kind);
+        }
+        if (package_.source_kind_ == SourceKind::none && !all_zero(hash)) {
+            add({.code = FindingCode::bad_value,
+                 .message = "source_kind is 0, none, but there is a hash of a source; set the "
+                            "kind, or clear the hash",
+                 .offset = header::source_hash.offset,
+                 .expected = "0",
+                 .actual = to_hex(hash)});
+        }
+    }
+
+    void bad_value(const format::Field& field, std::string expected, std::uint64_t actual,
+                   std::string_view why = "") {
+        add({.code = FindingCode::bad_value,
+             .message = fmt::format("{} is {}, but must be {}{}; write the package anew",
+                                    field.name, actual, expected, why),
+             .offset = field.offset,
+             .expected = std::move(expected),
+             .actual = number_text(actual)});
+    }
+
+    // -------------------------------------------------------------------------------- regions
+
+    // Where directory, metadata and payloads must lie, as far as the counts tell.
+    void locate_regions() {
+        const std::uint64_t directory = number(header::directory_offset);
+        directory_right_ = directory == format::header_bytes;
+        if (!directory_right_) {
+            add(not_canonical(header::directory_offset, 0, format::header_bytes, directory));
+        }
+        metadata_.offset = number(header::metadata_offset);
+        metadata_.length = number(header::metadata_length);
+        locate_metadata();
+        locate_payloads();
+    }
+
+    void locate_metadata() {
+        if (entry_count_right_) {
+            const std::uint64_t expected = metadata_.length > 0 ? entry_offset(entry_count_) : 0;
+            metadata_.offset_right = metadata_.offset == expected;
+            if (!metadata_.offset_right) {
+                add(not_canonical(header::metadata_offset, 0, expected, metadata_.offset));
+                metadata_.offset = expected;
+            }
+        } else {
+            metadata_.offset_right = metadata_.offset >= format::header_bytes;
+        }
+        metadata_.length_right = metadata_.length <= limits::metadata_bytes;
+        if (!metadata_.length_right) {
+            return bad_metadata_length(fmt::format("at most {}", limits::metadata_bytes));
+        }
+        metadata_.inside = range_inside(metadata_.offset, metadata_.length, file_.size());
+        if (entry_count_right_ && length_right_ && !metadata_.inside) {
+            metadata_.length_right = false;
+            bad_metadata_length("what the file has room for");
+        }
+    }
+
+    void bad_metadata_length(std::string_view expected) {
+        add({.code = FindingCode::bad_metadata,
+             .message = fmt::format("metadata_length is {}, but must be {}; shorten the metadata",
+                                    metadata_.length, expected),
+             .offset = header::metadata_length.offset,
+             .expected = std::string(expected),
+             .actual = number_text(metadata_.length)});
+    }
+
+    void locate_payloads() {
+        payloads_end_ = format::header_bytes;
+        if (!entry_count_right_) return;
+        payloads_end_ = entry_offset(entry_count_);
+        // With an offset but no length, either may be wrong.
+        const bool length_known =
+            metadata_.length_right && (metadata_.offset_right || metadata_.length > 0);
+        if (!length_known) return;
+        if (metadata_.length > 0) payloads_end_ = metadata_.offset + metadata_.length;
+        const std::uint64_t expected = align64(payloads_end_).value();
+        const std::uint64_t actual = number(header::payload_offset);
+        if (actual == expected) {
+            next_payload_ = expected;
+        } else {
+            add(not_canonical(header::payload_offset, 0, expected, actual));
+        }
+    }
+
+    // ------------------------------------------------------------------------------- metadata
+
+    void read_metadata() {
+        if (metadata_.length == 0 || !metadata_.offset_right || !metadata_.length_right ||
+            !metadata_.inside) {
+            return;
+        }
+        package_.metadata_ = as_text(slice(file_, metadata_.offset, metadata_.length));
+        const auto document = parse_json(package_.metadata_, {.max_bytes = limits::metadata_bytes,
+                                                              .max_depth = limits::metadata_depth});
+        if (!document) {
+            for (Finding finding : document.error()) {
+                if (finding.code != FindingCode::out_of_memory) {
+                    finding.code = FindingCode::bad_metadata;
+                    finding.offset = metadata_.offset + finding.offset.value_or(0);
+                }
+                add(std::move(finding));
+            }
+            return;
+        }
+        for (const std::string_view key : {"name", "description", "license", "source"}) {
+            const auto member = document->find(key);
+            if (member == document->end() || member->is_string()) continue;
+            bad_metadata(fmt::format("/{}", key), "string", member->type_name());
+        }
+        read_tensor_names(*document);
+    }
+
+    void bad_metadata(std::string pointer, std::string expected, std::string actual) {
+        add({.code = FindingCode::bad_metadata,
+             .message =
+                 fmt::format("this is {}, but must be {}; correct the metadata", actual, expected),
+             .offset = metadata_.offset,
+             .pointer = std::move(pointer),
+             .expected = std::move(expected),
+             .actual = std::move(actual)});
+    }
+
+    void read_tensor_names(const nlohmann::ordered_json& document) {
+        const auto names = document.find("tensor_names");
+        if (names == document.end()) return;
+        if (!names->is_array()) return bad_metadata("/tensor_names", "array", names->type_name());
+        bool right = true;
+        if (entry_count_right_ && names->size() != entry_count_) {
+            right = false;
+            bad_metadata("/tensor_names", fmt::format("an array of {} names", entry_count_),
+                         fmt::format("an array of {}", names->size()));
+        }
+        for (std::size_t i = 0; i < names->size(); ++i) {
+            right = judge_tensor_name((*names)[i], i) && right;
+        }
+        if (!right || names->size() != package_.entries_.size()) return;
+        for (std::size_t i = 0; i < names->size(); ++i) {
+            package_.entries_[i].name = (*names)[i].get_ref<const std::string&>();
+        }
+    }
+
+    bool judge_tensor_name(const nlohmann::ordered_json& name, std::size_t i) {
+        if (!name.is_string()) {
+            bad_metadata(fmt::format("/tensor_names/{}", i), "string", name.type_name());
+            return false;
+        }
+        if (i >= package_.entries_.size()) return true;
+        const std::uint64_t hash = tensor_name_hash(name.get_ref<const std::string&>());
+        const std::uint64_t expected = package_.entries_[i].name_hash;
+        if (hash == expected) return true;
+        add({.code = FindingCode::bad_metadata,
+             .message = "this name is not that of the directory entry in its place, because its "
+                        "hash differs; list the names in directory order",
+             .offset = metadata_.offset,
+             .tensor = tensor_label("", expected),
+             .pointer = fmt::format("/tensor_names/{}", i),
+             .expected = tensor_label("", expected),
+             .actual = tensor_label("", hash)});
+        return false;
+    }
+
+    // ------------------------------------------------------------------------------ directory
+
+    // The entries that are there, unjudged: the metadata's names are compared with them first, so
+    // that findings about them can use the names.
+    void load_directory() {
+        if (!entry_count_right_ || !directory_right_) return;
+        const std::uint64_t room = (file_.size() - format::header_bytes) / format::entry_bytes;
+        const auto present = static_cast<std::size_t>(std::min(entry_count_, room));
+        package_.entries_.reserve(present);
+        for (std::size_t i = 0; i < present; ++i) {
+            const Bytes bytes = slice(file_, entry_offset(i), format::entry_bytes);
+            PackageEntry& entry = package_.entries_.emplace_back();
+            entry.name_hash = read_number(bytes, entry_field::name_hash);
+            entry.shape.rank = load<std::uint32_t>(bytes, entry_field::rank.offset);
+            entry.shape.dims = load<std::array<std::uint32_t, 4>>(bytes, entry_field::dims.offset);
+            entry.payload_offset = read_number(bytes, entry_field::payload_offset);
+            entry.payload_length = read_number(bytes, entry_field::payload_length);
+            entry.payload_checksum = read_number(bytes, entry_field::payload_checksum);
+            if (package_.kind_ == PackageKind::sparse) {
+                entry.encoding = load<SparseEncoding>(bytes, entry_field::encoding.offset);
+                entry.count = read_number(bytes, entry_field::count);
+            } else if (package_.kind_ == PackageKind::low_rank) {
+                entry.rank = load<std::uint32_t>(bytes, entry_field::low_rank.offset);
+                entry.scale = load<float>(bytes, entry_field::scale.offset);
+            }
+        }
+    }
+
+    void judge_directory() {
+        states_.resize(package_.entries_.size());
+        if (metadata_.length_right && metadata_.offset_right && next_payload_) {
+            add_padding(payloads_end_, 0);
+        }
+        for (std::size_t i = 0; i < package_.entries_.size(); ++i) {
+            judge_order(i);
+            judge_zeros(file_, format::entry_zeros, package_.kind_, entry_offset(i),
+                        label(package_.entries_[i]), findings_);
+            states_[i].elements = format::judge_shape(package_.kind_, package_.entries_[i],
+                                                      entry_offset(i), findings_);
+            bool size_known = states_[i].elements.has_value();
+            if (package_.kind_ == PackageKind::sparse) size_known = judge_sparse(i) && size_known;
+            if (package_.kind_ == PackageKind::low_rank) {
+                size_known = judge_low_rank(i) && size_known;
+            }
+            place_payload(i, size_known);
+        }
+        judge_end();
+    }
+
+    void add_to_entry(std::size_t i, const format::Field& field, Finding finding) {
+        finding.offset = entry_offset(i) + field.offset;
+        finding.tensor = label(package_.entries_[i]);
+        add(std::move(finding));
+    }
+
+    void judge_order(std::size_t i) {
+        if (i == 0) return;
+        const std::uint64_t previous = package_.entries_[i - 1].name_hash;
+        const std::uint64_t hash = package_.entries_[i].name_hash;
+        if (previous < hash) return;
+        add_to_entry(
+            i, entry_field::name_hash,
+            {.code = FindingCode::directory_not_sorted,
+             .message = fmt::format(
+                 "entry {} {}, but entries must ascend strictly by name_hash; sort them{}", i,
+                 previous == hash ? "names the same tensor as the one before it"
+                                  : "has a smaller name_hash than the one before it",
+                 previous == hash ? " and keep one" : ""),
+             .expected = fmt::format("above 0x{:016x}", previous),
+             .actual = fmt::format("0x{:016x}", hash)});
+    }
+
+    // Encoding and count of an ASP1 entry; false when its payload's size does not follow.
+    bool judge_sparse(std::size_t i) {
+        const PackageEntry& entry = package_.entries_[i];
+        EntryState& state = states_[i];
+        const bool encoding_right = entry.encoding == SparseEncoding::index_list ||
+                                    entry.encoding == SparseEncoding::bitmask;
+        if (!encoding_right) {
+            const auto encoding = static_cast<std::uint32_t>(entry.encoding);
+            add_to_entry(i, entry_field::encoding,
+                         {.code = FindingCode::bad_value,
+                          .message = fmt::format("the encoding is {}, but must be 1 (index list) "
+                                                 "or 2 (bitmask); write the package anew",
+                                                 encoding),
+                          .expected = "1 or 2",
+                          .actual = number_text(encoding)});
+        }
+        const std::uint64_t most = state.elements.value_or(limits::sparse_elements);
+        state.count_right = entry.count >= 1 && entry.count <= most;
+        if (!state.count_right) {
+            add_to_entry(i, entry_field::count,
+                         {.code = FindingCode::bad_value,
+                          .message = fmt::format("the stored count is {}, but must be from 1 to "
+                                                 "the tensor's {} elements; write the package anew",
+                                                 entry.count, most),
+                          .expected = fmt::format("1 to {}", most),
+                          .actual = number_text(entry.count)});
+        }
+        return encoding_right && state.count_right;
+    }
+
+    // Rank and scale of an ALR1 entry; false when its payload's size does not follow.
+    bool judge_low_rank(std::size_t i) {
+        const PackageEntry& entry = package_.entries_[i];
+        std::uint64_t most = limits::low_rank;
+        if (states_[i].elements) most = std::min({most, entry.shape.rows(), entry.shape.cols()});
+        const bool rank_right = entry.rank >= 1 && entry.rank <= most;
+        if (!rank_right) {
+            add_to_entry(i, entry_field::low_rank,
+                         {.code = FindingCode::bad_low_rank,
+                          .message = fmt::format("the rank r is {}, but must be from 1 to {}, the "
+                                                 "least of rows, columns and {}; factorize again",
+                                                 entry.rank, most, limits::low_rank),
+                          .expected = fmt::format("1 to {}", most),
+                          .actual = number_text(entry.rank)});
+        }
+        if (entry.rank > limits::low_rank) {
+            add_to_entry(i, entry_field::low_rank,
+                         {.code = FindingCode::limit_exceeded,
+                          .message = fmt::format("the rank r is {}, but at most {} is allowed; "
+                                                 "factorize again with a smaller one",
+                                                 entry.rank, limits::low_rank),
+                          .expected = fmt::format("at most {}", limits::low_rank),
+                          .actual = number_text(entry.rank)});
+        }
+        if (!format::is_finite(entry.scale) || format::is_zero(entry.scale)) {
+            add_to_entry(i, entry_field::scale,
+                         {.code = FindingCode::bad_low_rank,
+                          .message = fmt::format("the scale is {}, but must be finite and not "
+                                                 "zero; write the package anew",
+                                                 entry.scale),
+                          .expected = "finite, not 0",
+                          .actual = fmt::format("{}", entry.scale)});
+        }
+        return rank_right;
+    }
+
+    // Judges where the payload lies, and adds its sections when it can be read.
+    void place_payload(std::size_t i, bool size_known) {
+        const PackageEntry& entry = package_.entries_[i];
+        const bool length_right = size_known && judge_payload_length(i);
+        const bool offset_right = judge_payload_offset(i);
+        next_payload_.reset();
+        if (!offset_right) return;
+        // Without a known size, the next payload starts at the next possible place at the least.
+        const CheckedSize end =
+            CheckedSize(entry.payload_offset) + (length_right ? entry.payload_length : 1);
+        payloads_end_ = end.value();
+        if (!length_right) return;
+        next_payload_ = align64(end).value();
+        if (!range_inside(entry.payload_offset, entry.payload_length, file_.size())) return;
+        states_[i].readable = true;
+        add_payload_sections(i);
+        if (i + 1 < entry_count_) add_padding(payloads_end_, i);
+    }
+
+    bool judge_payload_length(std::size_t i) {
+        const PackageEntry& entry = package_.entries_[i];
+        const CheckedSize expected = format::payload_parts(package_.kind_, entry).bytes();
+        if (!expected.overflowed() && entry.payload_length == expected.value()) return true;
+        states_[i].count_right = false;
+        add_to_entry(
+            i, entry_field::payload_length,
+            {.code = FindingCode::length_mismatch,
+             .message = fmt::format("payload_length is {}, but the shape {} and what the "
+                                    "entry stores take {} bytes; write the package anew",
+                                    entry.payload_length, to_string(entry.shape), expected.value()),
+             .expected = number_text(expected.value()),
+             .actual = number_text(entry.payload_length)});
+        return false;
+    }
+
+    // After an entry whose end is not known, any place that could be right is taken, so that one
+    // defect is one finding and the payloads after it are still judged.
+    bool judge_payload_offset(std::size_t i) {
+        const std::uint64_t actual = package_.entries_[i].payload_offset;
+        if (next_payload_ == actual) return true;
+        const bool possible =
+            !next_payload_ && actual % region_alignment == 0 && actual >= payloads_end_;
+        if (possible && actual < file_.size()) return true;
+        // In a cut file a payload past the end is what `truncated` says.
+        if (possible && !length_right_) return false;
+        Finding finding =
+            not_canonical(entry_field::payload_offset, entry_offset(i),
+                          next_payload_.value_or(align64(payloads_end_).value()), actual);
+        finding.tensor = label(package_.entries_[i]);
+        add(std::move(finding));
+        return false;
+    }
+
+    // The last payload ends the file.
+    void judge_end() {
+        const bool end_known = next_payload_ && package_.entries_.size() == entry_count_;
+        if (!end_known || !length_right_ || payloads_end_ == file_.size()) return;
+        add(not_canonical(header::file_length, 0, payloads_end_, file_.size()));
+    }
+
+    // ---------------------------------------------------------------------------------- bytes
+
+    void add_section(Part part, std::size_t entry, Section section) {
+        if (section.length == 0) return;
+        section.owner = entry;
+        sections_.push_back(section);
+        parts_.push_back(part);
+    }
+
+    // The zeros from `end` to the next multiple of 64, as far as the file has them.
+    void add_padding(std::uint64_t end, std::size_t entry) {
+        const std::uint64_t stop = std::min<std::uint64_t>(align64(end).value(), file_.size());
+        if (end >= stop) return;
+        add_section(Part::padding, entry,
+                    {.kind = SectionKind::zeros, .offset = end, .length = stop - end});
+    }
+
+    void add_payload_sections(std::size_t i) {
+        const PackageEntry& entry = package_.entries_[i];
+        const format::PayloadParts parts = format::payload_parts(package_.kind_, entry);
+        const std::uint64_t first = parts.first.value();
+        const std::uint64_t second_offset = parts.second_offset().value();
+        const bool sparse = package_.kind_ == PackageKind::sparse;
+        SectionKind first_kind = SectionKind::values;
+        if (sparse) {
+            first_kind = entry.encoding == SparseEncoding::bitmask ? SectionKind::bitmask
+                                                                   : SectionKind::indexes;
+        }
+        add_section(sparse ? Part::positions : Part::factor_a, i,
+                    {.kind = first_kind,
+                     .offset = entry.payload_offset,
+                     .length = first,
+                     .elements = states_[i].elements.value_or(0),
+                     .in_payload_hash = true,
+                     .in_mask_hash = sparse});
+        add_section(Part::padding, i,
+                    {.kind = SectionKind::zeros,
+                     .offset = entry.payload_offset + first,
+                     .length = second_offset - first,
+                     .in_payload_hash = true});
+        add_section(package_.kind_ == PackageKind::low_rank ? Part::factor_b : Part::values, i,
+                    {.kind = SectionKind::values,
+                     .offset = entry.payload_offset + second_offset,
+                     .length = parts.second.value(),
+                     .in_payload_hash = true});
+    }
+
+    void judge_bytes() {
+        const ScanResult scan =
+            scan_file(file_, header::checksum.offset, sections_, package_.entries_.size());
+        const std::uint64_t checksum = stored_checksum(scan.file_hash);
+        if (length_right_ && checksum != package_.checksum_) {
+            add(checksum_differs(FindingCode::checksum_mismatch, "the file",
+                                 header::checksum.offset, package_.checksum_, checksum));
+        }
+        for (std::size_t s = 0; s < sections_.size(); ++s)
+            judge_section(s, scan.outcomes[s]);
+        for (std::size_t i = 0; i < package_.entries_.size(); ++i) {
+            const PackageEntry& entry = package_.entries_[i];
+            const std::uint64_t computed = stored_checksum(scan.payload_hashes[i]);
+            if (!states_[i].readable || computed == entry.payload_checksum) continue;
+            Finding finding =
+                checksum_differs(FindingCode::payload_checksum_mismatch, "the payload",
+                                 entry_offset(i) + entry_field::payload_checksum.offset,
+                                 entry.payload_checksum, computed);
+            finding.tensor = label(entry);
+            add(std::move(finding));
+        }
+        judge_mask(stored_checksum(scan.mask_hash));
+    }
+
+    void judge_mask(std::uint64_t computed) {
+        if (package_.kind_ != PackageKind::sparse || !for_all_entries(&EntryState::positions_right))
+            return;
+        if (computed == package_.mask_checksum_) return;
+        add(checksum_differs(FindingCode::mask_checksum_mismatch, "the choice of stored elements",
+                             header::mask_checksum.offset, package_.mask_checksum_, computed));
+    }
+
+    // True when the whole directory is there and `property` holds for every entry.
+    [[nodiscard]] bool for_all_entries(bool EntryState::*property) const noexcept {
+        return !states_.empty() && states_.size() == entry_count_ &&
+               std::ranges::all_of(states_, property);
+    }
+
+    void judge_section(std::size_t index, const SectionOutcome& outcome) {
+        const Section& section = sections_[index];
+        const Part part = parts_[index];
+        if (part == Part::padding) {
+            if (outcome.defect != SectionDefect::none) add(describe(section, part, outcome));
+            return;
+        }
+        EntryState& state = states_[section.owner];
+        if (part == Part::positions) {
+            const bool counted = judge_popcount(section, outcome);
+            state.positions_right = counted && outcome.defect == SectionDefect::none;
+        }
+        if (outcome.defect == SectionDefect::none) return;
+        if (outcome.defect == SectionDefect::non_finite) {
+            if (std::exchange(state.non_finite_reported, true)) return;
+        }
+        Finding finding = describe(section, part, outcome);
+        finding.tensor = label(package_.entries_[section.owner]);
+        finding.element = outcome.element;
+        add(std::move(finding));
+    }
+
+    bool judge_popcount(const Section& section, const SectionOutcome& outcome) {
+        if (section.kind != SectionKind::bitmask) return true;
+        const PackageEntry& entry = package_.entries_[section.owner];
+        if (outcome.popcount == entry.count) return true;
+        states_[section.owner].count_right = false;
+        add({.code = FindingCode::count_mismatch,
+             .message = fmt::format("the bitmask selects {} elements, but the entry stores {} "
+                                    "values; write the package anew",
+                                    outcome.popcount, entry.count),
+             .offset = section.offset,
+             .tensor = label(entry),
+             .expected = number_text(entry.count),
+             .actual = number_text(outcome.popcount)});
+        return false;
+    }
+
+    [[nodiscard]] Finding describe(const Section& section, Part part,
+                                   const SectionOutcome& outcome) const {
+        const std::uint64_t element = outcome.element;
+        switch (outcome.defect) {
+            case SectionDefect::not_zero: {
+                const std::uint64_t offset = section.offset + element;
+                return {.code = FindingCode::padding_not_zero,
+                        .message = "padding must be zero; write the package anew",
+                        .offset = offset,
+                        .expected = "0",
+                        .actual = number_text(load<std::uint8_t>(file_, offset))};
+            }
+            case SectionDefect::non_finite: {
+                const std::uint64_t offset = section.offset + sizeof(float) * element;
+                const float value = load<float>(file_, offset);
+                return {.code = FindingCode::non_finite,
+                        .message = fmt::format("{} is {}, but every value must be finite; make "
+                                               "the adapter anew from finite weights",
+                                               value_name(part, element), value),
+                        .offset = offset,
+                        .expected = "finite",
+                        .actual = fmt::format("{}", value)};
+            }
+            case SectionDefect::out_of_range: {
+                const std::uint64_t offset = section.offset + sizeof(std::uint32_t) * element;
+                const auto index = load<std::uint32_t>(file_, offset);
+                return {.code = FindingCode::index_out_of_range,
+                        .message = fmt::format("element {} of the sparse index is {}, but the "
+                                               "tensor has {} elements; write the package anew",
+                                               element, index, section.elements),
+                        .offset = offset,
+                        .expected = fmt::format("below {}", section.elements),
+                        .actual = number_text(index)};
+            }
+            case SectionDefect::not_ascending: {
+                const std::uint64_t offset = section.offset + sizeof(std::uint32_t) * element;
+                const auto index = load<std::uint32_t>(file_, offset);
+                const auto previous = load<std::uint32_t>(file_, offset - sizeof(std::uint32_t));
+                return {.code = FindingCode::index_not_ascending,
+                        .message = fmt::format("element {} of the sparse index is {} after {}, but "
+                                               "indexes must ascend strictly; sort them",
+                                               element, index, previous),
+                        .offset = offset,
+                        .expected = fmt::format("above {}", previous),
+                        .actual = number_text(index)};
+            }
+            case SectionDefect::bits_past_end:
+                return {.code = FindingCode::mask_bits_past_end,
+                        .message = fmt::format("bit {} of the bitmask is set, but the tensor has "
+                                               "{} elements; write the package anew",
+                                               element, section.elements),
+                        .offset = section.offset + element / 8,
+                        .expected = fmt::format("below {}", section.elements),
+                        .actual = number_text(element)};
+            case SectionDefect::bad_scale:  // no package has scales
+            case SectionDefect::none:
+                break;
+        }
+        return {};
+    }
+
+    [[nodiscard]] std::string value_name(Part part, std::uint64_t element) const {
+        if (part == Part::factor_a) return fmt::format("element {} of A", element);
+        if (part == Part::factor_b) return fmt::format("element {} of B", element);
+        return fmt::format(
+            "{} {}", package_.kind_ == PackageKind::sparse ? "stored value" : "element", element);
+    }
+
+    void judge_retention() {
+        if (package_.kind_ != PackageKind::sparse || !for_all_entries(&EntryState::count_right) ||
+            !std::ranges::all_of(states_, [](const auto& s) { return s.elements.has_value(); })) {
+            return;
+        }
+        std::uint64_t stored = 0;
+        std::uint64_t elements = 0;
+        for (std::size_t i = 0; i < states_.size(); ++i) {
+            stored += package_.entries_[i].count;
+            elements += *states_[i].elements;
+        }
+        const float expected = format::retention_of(stored, elements);
+        const float actual = package_.retention_;
+        if (std::bit_cast<std::uint32_t>(actual) == std::bit_cast<std::uint32_t>(expected)) return;
+        add({.code = FindingCode::retention_mismatch,
+             .message = fmt::format("retention is {}, but {} of {} elements are stored, which is "
+                                    "{}; write the package anew",
+                                    actual, stored, elements, expected),
+             .offset = header::retention.offset,
+             .expected = fmt::format("{}", expected),
+             .actual = fmt::format("{}", actual)});
+    }
+
+    struct Metadata {
+        std::uint64_t offset = 0;
+        std::uint64_t length = 0;
+        bool offset_right = false;
+        bool length_right = false;
+        bool inside = false;
+    };
+
+    Bytes file_;
+    ReadDepth depth_;
+    Package package_;
+    Findings findings_;
+
+    bool length_right_ = false;  // the file is as long as its header states
+    std::uint64_t entry_count_ = 0;
+    bool entry_count_right_ = false;
+    bool directory_right_ = false;
+    Metadata metadata_;
+
+    std::vector<EntryState> states_;             // of the entries that are there
+    std::uint64_t payloads_end_ = 0;             // no payload starts before it any more
+    std::optional<std::uint64_t> next_payload_;  // where the next one must start, when known
+    std::vector<Section> sections_;
+    std::vector<Part> parts_;  // of `sections_`
+};
+
+Result<Package> read_package(Bytes file, ReadDepth depth) {
+    return guarded([&]() -> Result<Package> {
+        const FpEnvironment environment;
+        return PackageReader(file, depth).read();
+    });
+}
+
+Delta Package::delta(std::size_t index) const noexcept {
+    if (index >= entries_.size()) return DenseDelta{};
+    const PackageEntry& entry = entries_[index];
+    const format::PayloadParts parts = format::payload_parts(kind_, entry);
+    const Bytes payload = slice(bytes_, entry.payload_offset, entry.payload_length);
+    const Bytes first = slice(payload, 0, parts.first.value());
+    const Bytes second = slice(payload, parts.second_offset().value(), parts.second.value());
+    switch (kind_) {
+        case PackageKind::sparse:
+            return SparseDelta{entry.encoding, entry.count, first, second};
+        case PackageKind::low_rank:
+            return LowRankDelta{entry.rank, entry.scale, first, second};
+        case PackageKind::dense:
+            break;
+    }
+    return DenseDelta{second};
+}
+
+std::string_view to_string(PackageKind kind) noexcept {
+    switch (kind) {
+        case PackageKind::dense:
+            return "ADP1";
+        case PackageKind::sparse:
+            return "ASP1";
+        case PackageKind::low_rank:
+            return "ALR1";
+    }
+    return "unknown";
+}
+
+std::optional<FileFormat> detect_format(Bytes file) noexcept {
+    for (const auto& [magic, file_format] : magics) {
+        if (as_text(file).starts_with(magic)) return file_format;
+    }
+    return std::nullopt;
+}
+
+std::string_view to_string(FileFormat format) noexcept {
+    for (const auto& [magic, file_format] : magics) {
+        if (file_format == format) return magic;
+    }
+    return "unknown";
+}
+
+std::string_view to_string(MaskMethod method) noexcept {
+    switch (method) {
+        case MaskMethod::unspecified:
+            return "unspecified";
+        case MaskMethod::magnitude:
+            return "magnitude";
+        case MaskMethod::random_drop:
+            return "random-drop";
+        case MaskMethod::sign_consensus:
+            return "sign-consensus";
+    }
+    return "unknown";
+}
+
+std::string_view to_string(SourceKind kind) noexcept {
+    switch (kind) {
+        case SourceKind::none:
+            return "none";
+        case SourceKind::lora:
+            return "lora";
+        case SourceKind::svd:
+            return "svd";
+        case SourceKind::other:
+            return "other";
+    }
+    return "unknown";
+}
+
+}  // namespace trlm::adapt
