@@ -40,7 +40,9 @@ struct ExpectedTensor {
     Shape shape;
 };
 
-/// The tensors of a model in the order in which they are written. O(layers).
+/// The tensors of a model in the order in which they are written; none when they would be more
+/// than `limits::tensors`. A dimension that would pass 2^32-1 is 2^32-1, which no reader takes.
+/// O(layers).
 [[nodiscard]] std::vector<ExpectedTensor> expected_tensors(const ModelShape& shape,
                                                            std::uint32_t flags);
 
@@ -145,7 +147,8 @@ struct ModelLayout {
 };
 
 /// Computes the canonical layout of `spec`. Findings: those of the reader for a spec that no
-/// reader would accept. O(tensors).
+/// reader would accept, and `count_mismatch` when `storage` has another number of tensors.
+/// O(tensors).
 [[nodiscard]] Result<ModelLayout> layout_model(const ModelSpec& spec);
 
 /// Values of tensor `index` (of `expected_tensors`), row-major, `elements` of them.
