@@ -1,7 +1,10 @@
 #include "trlm/adapt/stack.hpp"
 
+#include <charconv>
 #include <cmath>
-#include <cstdlib>
+#include <limits>
+#include <locale>
+#include <sstream>
 
 #include <fmt/format.h>
 
@@ -37,6 +40,22 @@ bool is_decimal_number(std::string_view text) {
         if (digits() == 0) return false;
     }
     return i == text.size();
+}
+
+/// The nearest binary64 of a decimal number, whatever the host's locale; NaN when it has none.
+double nearest_double(std::string_view text) {
+    if (text.starts_with('+')) text.remove_prefix(1);
+    double value = std::numeric_limits<double>::quiet_NaN();
+#if defined(__cpp_lib_to_chars)
+    if (std::from_chars(text.data(), text.data() + text.size(), value).ec != std::errc{}) {
+        value = std::numeric_limits<double>::quiet_NaN();
+    }
+#else  // a standard library without from_chars for floating point
+    std::istringstream stream{std::string(text)};
+    stream.imbue(std::locale::classic());
+    if (!(stream >> value)) value = std::numeric_limits<double>::quiet_NaN();
+#endif
+    return value;
 }
 
 bool is_usable_strength(float strength) {
@@ -107,8 +126,7 @@ Result<float> parse_strength(std::string_view text) {
     return guarded([&]() -> Result<float> {
         if (is_decimal_number(text)) {
             const FpEnvironment environment;
-            const auto strength =
-                static_cast<float>(std::strtod(std::string(text).c_str(), nullptr));
+            const auto strength = static_cast<float>(nearest_double(text));
             if (is_usable_strength(strength)) return strength;
         }
         Finding finding;

@@ -1,0 +1,173 @@
+#include "json.hpp"
+
+#include <string>
+#include <vector>
+
+#include "support/catch.hpp"
+
+using namespace trlm::adapt;
+
+namespace {
+
+constexpr JsonRules rules{.max_bytes = 1'048'576, .max_depth = 32};
+
+std::string nested(std::size_t depth, const std::string& open, const std::string& close) {
+    std::string text = "{\"a\":";
+    for (std::size_t i = 1; i < depth; ++i)
+        text += open;
+    text += "1";
+    for (std::size_t i = 1; i < depth; ++i)
+        text += close;
+    return text + "}";
+}
+
+// The only finding of a text that is refused.
+Finding refused(std::string_view text, const JsonRules& with = rules) {
+    CAPTURE(text.substr(0, 60));
+    const auto document = parse_json(text, with);
+    REQUIRE_FALSE(document.has_value());
+    REQUIRE(document.error().size() == 1);
+    return document.error()[0];
+}
+
+}  // namespace
+
+TEST_CASE("A JSON object is read in its order", "[json]") {
+    const auto document = parse_json(
+        " {\"z\": [1, -2, 3.5, true, false, null, \"\\u00e9\\n\"], \"a\": {\"b\": {}}, \"\": "
+        "[]}\r\n",
+        rules);
+    REQUIRE(document.has_value());
+    CHECK(document->dump() ==
+          "{\"z\":[1,-2,3.5,true,false,null,\"\xc3\xa9\\n\"],\"a\":{\"b\":{}},\"\":[]}");
+    CHECK((*document)["z"][0].is_number_unsigned());
+    CHECK((*document)["z"][1].is_number_integer());
+    CHECK((*document)["z"][2].is_number_float());
+}
+
+TEST_CASE("What is not JSON is refused where it starts to be wrong", "[json]") {
+    const std::pair<std::string_view, std::uint64_t> cases[] = {
+        {"", 0},
+        {"   ", 3},
+        {"{", 1},
+        {"{\"a\":1", 6},
+        {"{\"a\":1}x", 7},
+        {"{\"a\":1}{}", 7},
+        {"{\"a\":1,}", 7},
+        {"{'a':1}", 1},
+        {"{\"a\":nan}", 6},
+        {"{\"a\":NaN}", 5},
+        {"{\"a\":01}", 6},
+        {"{\"a\":1 // no\n}", 7},
+        {"{\"a\":\"\t\"}", 6},
+        {"{\"a\":\"\\ud800\"}", 12},
+    };
+    for (const auto& [text, offset] : cases) {
+        const Finding finding = refused(text);
+        CAPTURE(text, finding.message);
+        CHECK(finding.code == FindingCode::bad_json);
+        CHECK(finding.offset == offset);
+    }
+}
+
+TEST_CASE("The message gives line, column and reason, but none of the text", "[json]") {
+    const Finding finding = refused("{\n  \"a\": secret\n}");
+    CHECK(finding.message.find("line 2, column 8") == 0);
+    CHECK(finding.message.find("secret") == std::string::npos);
+    CHECK(finding.pointer == "/a");
+}
+
+TEST_CASE("Only an object is a document", "[json]") {
+    for (const char* text : {"[]", "1", "\"a\"", "null", "true", " [1]"}) {
+        CHECK(refused(text).code == FindingCode::bad_json);
+    }
+    CHECK(refused(" [1]").offset == 1);
+}
+
+TEST_CASE("A BOM, a NUL and invalid UTF-8 are refused", "[json]") {
+    CHECK(refused("\xef\xbb\xbf{}").code == FindingCode::bad_json);
+    CHECK(refused("\xef\xbb\xbf{}").offset == 0);
+    CHECK(refused(std::string_view("{}\0", 3)).offset == 2);
+    CHECK(refused(std::string_view("{}\0{}", 5)).code == FindingCode::bad_json);
+    CHECK(refused(std::string_view("{\"a\":\"\0\"}", 9)).offset == 6);
+    for (const char* text : {"{\"\x80\":1}", "{\"a\":\"\xc0\xaf\"}", "{\"a\":\"\xed\xa0\x80\"}",
+                             "{\"a\":\"\xf4\x90\x80\x80\"}", "{\"a\":\"\xff\"}",
+                             "{\"a\":\"\xe2\x82\"}", "{\xc2\xa0}", "{}\xff"}) {
+        CHECK(refused(text).code == FindingCode::bad_json);
+    }
+}
+
+TEST_CASE("A number that no double holds is refused", "[json]") {
+    CHECK(refused("{\"a\":1e400}").code == FindingCode::bad_json);
+    CHECK(refused("{\"a\":-1e400}").code == FindingCode::bad_json);
+    CHECK(refused("{\"a\":{\"b\":[0,1e400]}}").pointer == "/a/b/1");
+    CHECK(parse_json("{\"a\":1e308}", rules).has_value());
+    CHECK(parse_json("{\"a\":1e-400}", rules).has_value());
+    CHECK((*parse_json("{\"a\":123456789012345678901234567890}", rules))["a"].is_number_float());
+}
+
+TEST_CASE("Every duplicate key is reported with its pointer and place", "[json]") {
+    const auto document = parse_json(
+        R"({"a":1,"b":{"c":1,"c":2,"d":[0,{"x/y":1,"~":2,"x/y":3}]},"a":2,"a":3,"\"":1,"\u0022":2})",
+        rules);
+    REQUIRE_FALSE(document.has_value());
+    const std::vector<std::pair<std::string, std::uint64_t>> expected = {
+        {"/b/c", 18}, {"/b/d/1/x~1y", 46}, {"/a", 58}, {"/a", 64}, {"/\"", 77}};
+    REQUIRE(document.error().size() == expected.size());
+    for (std::size_t i = 0; i < expected.size(); ++i) {
+        const Finding& finding = document.error()[i];
+        CHECK(finding.code == FindingCode::duplicate_key);
+        CHECK(finding.pointer == expected[i].first);
+        CHECK(finding.offset == expected[i].second);
+    }
+    CHECK(refused(R"({"~a":0,"~a":0})").pointer == "/~0a");
+    // The same key in different objects is no duplicate.
+    CHECK(parse_json(R"({"a":{"a":{"a":1}},"b":{"a":1}})", rules).has_value());
+}
+
+TEST_CASE("Duplicates before a syntax error are reported too", "[json]") {
+    const auto document = parse_json(R"({"a":1,"a":2,)", rules);
+    REQUIRE_FALSE(document.has_value());
+    REQUIRE(document.error().size() == 2);
+    CHECK(document.error()[0].code == FindingCode::duplicate_key);
+    CHECK(document.error()[1].code == FindingCode::bad_json);
+}
+
+TEST_CASE("The limits of bytes and depth, at and one past", "[json]") {
+    std::string text = "{\"a\":\"" + std::string(rules.max_bytes - 8, 'x') + "\"}";
+    REQUIRE(text.size() == rules.max_bytes);
+    CHECK(parse_json(text, rules).has_value());
+    text += ' ';
+    CHECK(refused(text).code == FindingCode::limit_exceeded);
+
+    CHECK(parse_json(nested(32, "[", "]"), rules).has_value());
+    CHECK(refused(nested(33, "[", "]")).code == FindingCode::limit_exceeded);
+    CHECK(parse_json(nested(32, "{\"a\":", "}"), rules).has_value());
+    const Finding finding = refused(nested(33, "{\"a\":", "}"));
+    CHECK(finding.code == FindingCode::limit_exceeded);
+    CHECK(finding.offset == 5 * 32);
+    CHECK(refused("{\"a\":[]}", {.max_bytes = 100, .max_depth = 1}).code ==
+          FindingCode::limit_exceeded);
+    CHECK(parse_json("{\"a\":1}", {.max_bytes = 100, .max_depth = 1}).has_value());
+}
+
+TEST_CASE("A hundred thousand levels, keys or duplicates stay cheap", "[json]") {
+    CHECK(refused(nested(100'000, "[", "]")).code == FindingCode::limit_exceeded);
+    CHECK(refused("{\"a\":" + std::string(100'000, '[')).code == FindingCode::limit_exceeded);
+    CHECK(refused(std::string(100'000, '[')).code == FindingCode::bad_json);
+
+    std::string keys = "{";
+    for (int i = 0; i < 90'000; ++i)
+        keys += "\"" + std::to_string(i) + "\":0,";
+    keys.back() = '}';
+    CHECK(parse_json(keys, rules).has_value());
+
+    std::string duplicates = "{\"" + std::string(400'000, 'k') + "\":{";
+    for (int i = 0; i < 100'000; ++i)
+        duplicates += "\"\":0,";
+    duplicates.back() = '}';
+    const auto document = parse_json(duplicates + "}", rules);
+    REQUIRE_FALSE(document.has_value());
+    CHECK(document.error().size() == 1'000);
+    CHECK(document.error()[0].pointer.empty());
+}
