@@ -1,0 +1,579 @@
+#include "trlm/adapt/apply.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <cmath>
+#include <cstdlib>
+#include <map>
+#include <system_error>
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "inputs.hpp"
+#include "progress.hpp"
+#include "trlm/adapt/checksum.hpp"
+#include "trlm/adapt/plan.hpp"
+#include "trlm/adapt/receipt/apply_receipt.hpp"
+
+namespace trlm::adapt::cli {
+namespace {
+
+// ---------------------------------------------------------------------- before any work is done
+
+/// The command line, understood and checked as far as that goes without reading a model.
+struct Request {
+    std::string model;
+    std::vector<std::string> packages = {};
+    std::vector<float> strengths = {};  // as packages
+    std::string output;
+    std::optional<std::string> receipt;
+    ApplyOptions options = {};
+    bool dry_run = false;
+    bool replace = false;
+    bool accept_foreign_checksum = false;
+};
+
+/// "union.q8_0.slm" becomes "union.q8_0.adapted.slm", "model" becomes "model.adapted".
+std::string default_output(const std::string& model) {
+    const std::string name = file_name_of(model);
+    const std::size_t dot = name.rfind('.');
+    const std::size_t extension = dot == std::string::npos || dot == 0 ? name.size() : dot;
+    std::string output = model;
+    output.insert(model.size() - name.size() + extension, ".adapted");
+    return output;
+}
+
+/// A finite decimal number and nothing else.
+Result<double> parse_finite(std::string_view option, const std::string& text) {
+    constexpr std::string_view characters = "0123456789+-.eE";
+    char* end = nullptr;
+    const double value = std::strtod(text.c_str(), &end);
+    const bool plain = text.find_first_not_of(characters) == std::string::npos;
+    if (plain && !text.empty() && end == text.c_str() + text.size() && std::isfinite(value)) {
+        return value;
+    }
+    return failure(
+        usage_error(fmt::format("{} {}: expected a finite decimal number", option, text)));
+}
+
+/// The package files: those named, or those of the one folder that is named.
+Result<std::vector<std::string>> stack_files(const std::vector<std::string>& arguments) {
+    if (arguments.size() == 1 && is_folder(arguments.front())) {
+        return packages_of_folder(arguments.front());
+    }
+    Findings findings;
+    for (const std::string& path : arguments) {
+        if (!is_folder(path)) continue;
+        findings.add(usage_error(
+            "a stack is one folder or a list of package files; this folder is among others", path));
+    }
+    if (findings.has_errors()) return failure(std::move(findings));
+    return arguments;
+}
+
+/// Gives one package the strength of one NAME=X.
+Status assign_strength(const std::string& argument, const std::vector<std::string>& packages,
+                       std::vector<std::optional<float>>& strengths) {
+    const auto refuse = [&](std::string_view why) -> Status {
+        return failure(usage_error(fmt::format("--strength {}: {}", argument, why)));
+    };
+    const std::size_t equals = argument.rfind('=');
+    if (equals == std::string::npos) {
+        return refuse("expected NAME=X, the name of a package file and a number");
+    }
+    const std::string name = argument.substr(0, equals);
+    std::vector<std::size_t> named;
+    std::vector<std::string> names;
+    for (std::size_t i = 0; i < packages.size(); ++i) {
+        names.push_back(file_name_of(packages[i]));
+        if (names.back() == name) named.push_back(i);
+    }
+    if (named.empty()) {
+        return refuse(fmt::format("the stack has no package file of this name; it has {}",
+                                  fmt::join(names, ", ")));
+    }
+    if (named.size() > 1) {
+        return refuse("several package files of the stack have this name; rename or copy one");
+    }
+    if (strengths[named.front()]) return refuse("this package has a strength already");
+    const Result<float> strength = parse_strength(argument.substr(equals + 1));
+    if (!strength) return refuse(strength.error()[0].message);
+    strengths[named.front()] = *strength;
+    return {};
+}
+
+/// Strengths in stack order, 1 where none is given.
+Result<std::vector<float>> stack_strengths(const std::vector<std::string>& arguments,
+                                           const std::vector<std::string>& packages) {
+    Findings findings;
+    std::vector<std::optional<float>> given(packages.size());
+    for (const std::string& argument : arguments) {
+        const Status assigned = assign_strength(argument, packages, given);
+        if (!assigned) findings.append(assigned.error());
+    }
+    if (findings.has_errors()) return failure(std::move(findings));
+    std::vector<float> strengths;
+    for (const std::optional<float>& strength : given)
+        strengths.push_back(strength.value_or(1));
+    return strengths;
+}
+
+/// True when writing `a` would write where `b` is or will be.
+bool same_place(const std::string& a, const std::string& b) {
+    return same_file(a, b) ||
+           (file_name_of(a) == file_name_of(b) && same_file(folder_of(a), folder_of(b)));
+}
+
+/// A file to be written must not be one of `inputs`, whatever its name.
+Findings check_not_an_input(std::string_view what, const std::string& target,
+                            const Request& request) {
+    Findings findings;
+    if (same_place(target, request.model)) {
+        findings.add(usage_error(
+            fmt::format("{} is the model that is read; choose another name", what), target));
+    }
+    for (const std::string& package : request.packages) {
+        if (!same_place(target, package)) continue;
+        findings.add(usage_error(
+            fmt::format("{} is a package that is read; choose another name", what), target));
+        break;
+    }
+    return findings;
+}
+
+/// A file to be written needs a folder, and a name that is free unless it may be replaced.
+Findings check_target(std::string_view what, const std::string& target, bool replace) {
+    Findings findings;
+    if (is_folder(target) || file_name_of(target).empty()) {
+        findings.add(usage_error(fmt::format("{} is a folder; name a file", what), target));
+    } else if (!is_folder(folder_of(target))) {
+        findings.add({.code = FindingCode::output_failed,
+                      .message = fmt::format("there is no folder {} to write {} in",
+                                             folder_of(target), what),
+                      .file = target});
+    } else if (name_is_taken(target) && !replace) {
+        findings.add(usage_error(
+            fmt::format("{} exists; choose another name, or replace it with --force", what),
+            target));
+    } else if (name_is_taken(target) && !is_regular_or_link(target)) {
+        findings.add(usage_error(
+            fmt::format("{} exists and is not a regular file; choose another name", what), target));
+    }
+    return findings;
+}
+
+/// Every file that the receipt names needs a path of its own there, whatever the case of letters.
+Findings check_receipt_names(const Request& request) {
+    Findings findings;
+    const std::string folder = folder_of(*request.receipt);
+    std::map<std::string, std::string> taken;  // path in lower case -> file
+    std::vector<std::string> files = request.packages;
+    files.push_back(request.model);
+    files.push_back(request.output);
+    for (const std::string& file : files) {
+        const Result<std::string> path = receipt_path(folder, file);
+        if (!succeeded(path, findings)) continue;
+        std::string lowered = *path;
+        std::transform(lowered.begin(), lowered.end(), lowered.begin(), [](char c) {
+            return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+        });
+        const auto [other, added] = taken.emplace(std::move(lowered), file);
+        if (added || same_place(other->second, file)) continue;
+        findings.add(
+            usage_error(fmt::format("the receipt would call this file and {} both {}; rename one, "
+                                    "or place the receipt in a folder above both",
+                                    other->second, *path),
+                        file));
+    }
+    return findings;
+}
+
+Findings check_receipt(const Request& request) {
+    const std::string& receipt = *request.receipt;
+    Findings findings;
+    if (request.dry_run) {
+        findings.add(usage_error("--receipt needs an output, but --dry-run writes none"));
+        return findings;
+    }
+    findings.append(check_not_an_input("the receipt", receipt, request));
+    if (same_place(receipt, request.output)) {
+        findings.add(usage_error("the receipt and the new model are one file; choose another name",
+                                 receipt));
+    }
+    if (findings.has_errors()) return findings;
+    findings.append(check_target("the receipt", receipt, request.replace));
+    findings.append(check_receipt_names(request));
+    return findings;
+}
+
+Findings check_places(const Request& request) {
+    Findings findings = check_not_an_input("the output", request.output, request);
+    if (!findings.has_errors() && !request.dry_run) {
+        findings = check_target("the output", request.output, request.replace);
+    }
+    if (request.receipt) findings.append(check_receipt(request));
+    return findings;
+}
+
+/// Understands and checks the command line; all that is wrong with it is reported.
+Result<Request> understand(const ApplyCommandOptions& options) {
+    Findings findings;
+    Request request{.model = options.model,
+                    .output = options.output.value_or(default_output(options.model)),
+                    .receipt = options.receipt,
+                    .dry_run = options.dry_run,
+                    .replace = options.force,
+                    .accept_foreign_checksum = options.work.accept_foreign_checksum};
+    request.options.survival = true;
+    request.options.allow_no_effect = options.allow_no_effect;
+
+    const Result<Rounding> rounding = parse_rounding(options.rounding);
+    if (succeeded(rounding, findings)) request.options.rounding = *rounding;
+    if (options.min_survival) {
+        const Result<double> least = parse_finite("--min-survival", *options.min_survival);
+        if (succeeded(least, findings)) request.options.min_survival = *least;
+    }
+    const Result<std::size_t> threads = parse_threads(options.work.threads);
+    const bool threads_known = succeeded(threads, findings);
+    const Result<std::string> target = chosen_simd_target();
+    if (succeeded(target, findings)) request.options.simd_target = *target;
+
+    Result<std::vector<std::string>> packages = stack_files(options.stack);
+    if (succeeded(packages, findings)) {
+        request.packages = std::move(*packages);
+        Result<std::vector<float>> strengths = stack_strengths(options.strengths, request.packages);
+        if (succeeded(strengths, findings)) request.strengths = std::move(*strengths);
+        findings.append(check_places(request));
+    }
+    if (findings.has_errors()) return failure(std::move(findings));
+    if (threads_known) request.options.executor = make_executor(*threads);
+    return request;
+}
+
+// -------------------------------------------------------------------------------------- reading
+
+/// Everything that is read, whole and checked.
+struct Inputs {
+    ModelInput model;
+    std::vector<PackageInput> packages;
+};
+
+/// Reads all inputs even where one fails, so that one run reports what is wrong with any.
+Result<Inputs> read_inputs(const Request& request) {
+    Findings findings;
+    const ModelReadOptions options{.checksum = request.accept_foreign_checksum
+                                                   ? ChecksumPolicy::accept_foreign
+                                                   : ChecksumPolicy::verify};
+    Result<ModelInput> model = load_model(request.model, options);
+    const bool model_is_good = succeeded(model, findings);
+    std::vector<PackageInput> packages;
+    for (const std::string& path : request.packages) {
+        Result<PackageInput> package = load_package(path);
+        if (succeeded(package, findings)) packages.push_back(std::move(*package));
+    }
+    if (!findings.has_errors()) return Inputs{std::move(*model), std::move(packages)};
+    // Whether the others fit can still be said.
+    for (const PackageInput& package : packages) {
+        if (!model_is_good) break;
+        const StackMember alone{.package = &package.package, .file = package.path};
+        findings.append(check_compatibility(model->model, {&alone, 1}));
+    }
+    return failure(std::move(findings));
+}
+
+Stack stack_of(const Inputs& inputs, const Request& request) {
+    Stack stack;
+    for (std::size_t i = 0; i < inputs.packages.size(); ++i) {
+        stack.push_back({.package = &inputs.packages[i].package,
+                         .strength = request.strengths[i],
+                         .file = inputs.packages[i].path});
+    }
+    return stack;
+}
+
+// -------------------------------------------------------------------------------------- receipt
+
+FileRef file_ref(const std::string& folder, const std::string& file, std::uint64_t bytes,
+                 const Digest& digest) {
+    // The name was checked before any work.
+    return {.path = receipt_path(folder, file).value_or(file_name_of(file)),
+            .bytes = bytes,
+            .digest = digest};
+}
+
+FileRef file_ref(const std::string& folder, const std::string& file, Bytes bytes) {
+    return file_ref(folder, file, bytes.size(), sha256(bytes));
+}
+
+/// A receipt whose file is open before the model is written, so that what can fail fails early.
+struct ReceiptDraft {
+    std::string path;
+    OutputFile file;
+    ApplyReceipt receipt;
+};
+
+Result<ReceiptDraft> draft_receipt(const Request& request, const Inputs& inputs) {
+    Result<OutputFile> file = OutputFile::create(*request.receipt, 0);
+    if (!file) return failure(std::move(file).error());
+    const std::string folder = folder_of(*request.receipt);
+    ApplyReceipt receipt;
+    receipt.rounding = request.options.rounding;
+    receipt.base = file_ref(folder, request.model, inputs.model.file.bytes());
+    for (std::size_t i = 0; i < inputs.packages.size(); ++i) {
+        const PackageInput& input = inputs.packages[i];
+        receipt.stack.push_back({.package = file_ref(folder, input.path, input.file.bytes()),
+                                 .kind = input.package.kind(),
+                                 .internal_checksum = input.package.checksum(),
+                                 .strength = request.strengths[i]});
+    }
+    return ReceiptDraft{*request.receipt, std::move(*file), std::move(receipt)};
+}
+
+Status publish_receipt(ReceiptDraft draft, const Request& request, const DigestedReport& done) {
+    draft.receipt.state = done.report.state;
+    draft.receipt.output =
+        file_ref(folder_of(draft.path), request.output, done.report.bytes, done.digest);
+    draft.receipt.tensors = done.report.tensors;
+    if (same_file(draft.path, request.output)) {
+        return failure(usage_error("the receipt and the new model are one file", draft.path));
+    }
+    const std::string text = write_apply_receipt(draft.receipt);
+    if (Status written = draft.file.write(as_bytes(text)); !written) return written;
+    return draft.file.commit(request.replace);
+}
+
+/// A model without the receipt that was asked for: removed, unless it replaced another.
+Findings withdraw_output(const Request& request, bool replaced, Findings why) {
+    Finding consequence{.code = FindingCode::output_failed, .file = request.output};
+    if (replaced) {
+        consequence.message =
+            "the new model has replaced the file of this name and stays, without a receipt";
+    } else if (::unlink(request.output.c_str()) == 0) {
+        consequence.message = "the new model was removed again, as its receipt cannot be written";
+    } else {
+        consequence.message = fmt::format("the new model has no receipt and cannot be removed: {}",
+                                          std::generic_category().message(errno));
+    }
+    why.add(std::move(consequence));
+    return why;
+}
+
+// ------------------------------------------------------------------------------------- applying
+
+Result<DigestedReport> write_model_file(const Request& request, const ApplyPlan& plan,
+                                        const Inputs& inputs, const ApplyOptions& options) {
+    std::optional<ReceiptDraft> draft;
+    if (request.receipt) {
+        Result<ReceiptDraft> drafted = draft_receipt(request, inputs);
+        if (!drafted) return failure(std::move(drafted).error());
+        draft = std::move(*drafted);
+    }
+    const bool replaces = name_is_taken(request.output);
+    Result<DigestedReport> done = apply_to_file(plan, request.output, request.replace, options);
+    if (!done || !draft) return done;
+    Status published = publish_receipt(std::move(*draft), request, *done);
+    if (published) return done;
+    return failure(withdraw_output(request, replaces, std::move(published).error()));
+}
+
+Result<DigestedReport> apply_stack(const Request& request, const ApplyPlan& plan,
+                                   const Inputs& inputs, bool progress) {
+    const StopRequests stop_requests;
+    ProgressBar bar(request.dry_run ? "predicting" : "applying", progress);
+    ApplyOptions options = request.options;
+    options.progress = [&](std::uint64_t done, std::uint64_t total) {
+        return bar.update(done, total);
+    };
+    Result<DigestedReport> done =
+        request.dry_run ? predict(plan, options) : write_model_file(request, plan, inputs, options);
+    if (done) return done;
+    Findings findings = std::move(done).error();
+    // Of what the library says without a file, only this is about the new one.
+    findings.set_file(findings.contains(FindingCode::output_failed) ? request.output
+                                                                    : request.model);
+    return failure(std::move(findings));
+}
+
+// --------------------------------------------------------------------------------------- result
+
+/// One line of the stack's table.
+struct AppliedLine {
+    std::string path;
+    PackageKind kind = PackageKind::dense;
+    std::size_t entries = 0;
+    float strength = 1;
+};
+
+/// What the text needs when the inputs are gone.
+struct Summary {
+    std::string model;
+    std::string output;
+    std::optional<std::string> receipt;
+    std::string rounding;
+    std::vector<AppliedLine> stack = {};
+    DigestedReport done;
+    bool dry_run = false;
+    bool quantized = false;
+};
+
+Json survival_json(const TensorSurvival& tensor) {
+    const std::optional<double> decibels = tensor.snr_db();
+    return {{"name", tensor.name},
+            {"elements", tensor.elements},
+            {"touched", tensor.touched},
+            {"changed", tensor.changed},
+            {"kept", tensor.kept()},
+            {"cosine", tensor.cosine()},
+            {"snr_db", decibels ? Json(*decibels) : Json(nullptr)},
+            {"max_abs_delta", tensor.max_abs_delta},
+            {"rms_delta", tensor.rms_delta()}};
+}
+
+Json apply_json(const Summary& summary) {
+    const ApplyReport& report = summary.done.report;
+    const std::string digest = to_string(summary.done.digest);
+    Json tensors = Json::array();
+    for (const TensorSurvival& tensor : report.tensors)
+        tensors.push_back(survival_json(tensor));
+    Json json = Json::object();
+    json["output"] = nullptr;
+    if (summary.dry_run) {
+        json["predicted_digest"] = digest;
+    } else {
+        json["output"] = {{"path", summary.output}, {"bytes", report.bytes}, {"digest", digest}};
+    }
+    json["internal_checksum"] = format_checksum(report.internal_checksum);
+    json["state"] = format_checksum(report.state);
+    json["zero_effect"] = report.zero_effect;
+    json["rounding"] = summary.rounding;
+    json["kept"] = report.kept ? Json(*report.kept) : Json(nullptr);
+    json["tensors"] = std::move(tensors);
+    return json;
+}
+
+std::string percent(double share) {
+    return fmt::format("{:.1f} %", share * 100);
+}
+
+std::string stack_table(const Summary& summary, const Style& style) {
+    Table table({{"#", Align::right},
+                 {"adapter", Align::left, true},
+                 {"format"},
+                 {"tensors", Align::right},
+                 {"strength", Align::right}});
+    for (std::size_t i = 0; i < summary.stack.size(); ++i) {
+        const AppliedLine& line = summary.stack[i];
+        table.add({std::to_string(i + 1), printable(line.path), std::string(to_string(line.kind)),
+                   grouped(line.entries), fmt::format("{}", line.strength)});
+    }
+    return table.print(style, 2);
+}
+
+Paint paint_of_kept(double kept) {
+    if (kept >= 0.9) return Paint::green;
+    return kept >= 0.5 ? Paint::none : Paint::yellow;
+}
+
+std::string survival_table(const Summary& summary, const Style& style) {
+    const ApplyReport& report = summary.done.report;
+    Table table({{"tensor", Align::left, true},
+                 {"touched", Align::right},
+                 {"changed", Align::right},
+                 {"kept", Align::right},
+                 {"cosine", Align::right},
+                 {"SNR dB", Align::right},
+                 {"rms delta", Align::right}});
+    for (const TensorSurvival& tensor : report.tensors) {
+        const std::optional<double> decibels = tensor.snr_db();
+        table.add({printable(tensor.name), grouped(tensor.touched), grouped(tensor.changed),
+                   Cell(percent(tensor.kept()), paint_of_kept(tensor.kept())),
+                   fmt::format("{:.4f}", tensor.cosine()),
+                   decibels ? fmt::format("{:.1f}", *decibels) : std::string("-"),
+                   fmt::format("{:.3g}", tensor.rms_delta())});
+    }
+    const double kept = report.kept.value_or(0);
+    table.add({Cell("whole stack", Paint::bold), std::string(), std::string(),
+               Cell(percent(kept), paint_of_kept(kept)), std::string(), std::string(),
+               std::string()});
+    return table.print(style, 2);
+}
+
+std::string apply_text(const Summary& summary, const Style& style) {
+    const ApplyReport& report = summary.done.report;
+    const auto field = [&](std::string_view label, std::string_view text) {
+        return fmt::format("  {}{}\n", style.paint(Paint::dim, fmt::format("{:<10}", label)), text);
+    };
+    std::string text = fmt::format("{} {}\n", summary.dry_run ? "Would apply to" : "Applied to",
+                                   style.paint(Paint::bold, printable(summary.model)));
+    text += stack_table(summary, style) + '\n';
+    text += summary.quantized ? fmt::format("How much of the change is left after rounding ({})\n",
+                                            summary.rounding)
+                              : std::string("How much of the change is left\n");
+    text += survival_table(summary, style) + '\n';
+    text += fmt::format("{} {}\n", summary.dry_run ? "Would write" : "Wrote",
+                        style.paint(Paint::bold, printable(summary.output)));
+    text += field("size", byte_size(report.bytes));
+    text += field("digest", to_string(summary.done.digest));
+    text += field("checksum", format_checksum(report.internal_checksum));
+    text += field("state", format_checksum(report.state));
+    if (summary.receipt) text += field("receipt", printable(*summary.receipt));
+    return text;
+}
+
+/// Most of the change got lost: says how more of it may be kept.
+std::vector<std::string> advice_for(const Summary& summary, const Rounding& rounding) {
+    constexpr double little = 0.5;
+    const ApplyReport& report = summary.done.report;
+    if (report.zero_effect || !summary.quantized || report.kept.value_or(1) >= little) return {};
+    std::string ways = "a base with finer storage (q8_0 or f32), or a higher --strength";
+    if (rounding.mode == RoundingMode::nearest) ways = "--rounding adaptive:0, " + ways;
+    return {fmt::format("only {} of the intended change is left after rounding; ways out: {}",
+                        percent(*report.kept), ways)};
+}
+
+bool is_quantized(const ApplyPlan& plan) {
+    return std::any_of(plan.tensors.begin(), plan.tensors.end(), [&](const PlannedTensor& tensor) {
+        return plan.model->tensors()[tensor.model_index].dtype != Dtype::f32;
+    });
+}
+
+Summary summary_of(const Request& request, const Inputs& inputs, const ApplyPlan& plan,
+                   DigestedReport done) {
+    Summary summary{.model = request.model,
+                    .output = request.output,
+                    .receipt = request.receipt,
+                    .rounding = to_string(request.options.rounding),
+                    .done = std::move(done),
+                    .dry_run = request.dry_run,
+                    .quantized = is_quantized(plan)};
+    for (std::size_t i = 0; i < inputs.packages.size(); ++i) {
+        const PackageInput& input = inputs.packages[i];
+        summary.stack.push_back({input.path, input.package.kind(), input.package.entries().size(),
+                                 request.strengths[i]});
+    }
+    return summary;
+}
+
+}  // namespace
+
+Outcome run_apply(const ApplyCommandOptions& options) {
+    const Result<Request> request = understand(options);
+    if (!request) return Outcome::failed(request.error());
+    const Result<Inputs> inputs = read_inputs(*request);
+    if (!inputs) return Outcome::failed(inputs.error());
+    const Result<ApplyPlan> plan = plan_apply(inputs->model.model, stack_of(*inputs, *request));
+    if (!plan) return Outcome::failed(plan.error());
+    Result<DigestedReport> done = apply_stack(*request, *plan, *inputs, options.work.progress);
+    if (!done) return Outcome::failed(std::move(done).error());
+
+    Findings warnings = done->report.warnings;
+    warnings.set_file(request->model);
+    const Summary summary = summary_of(*request, *inputs, *plan, std::move(*done));
+    return {.findings = std::move(warnings),
+            .result = apply_json(summary),
+            .text = [summary](const Style& style) { return apply_text(summary, style); },
+            .advice = advice_for(summary, request->options.rounding)};
+}
+
+}  // namespace trlm::adapt::cli

@@ -1,0 +1,84 @@
+#pragma once
+// The commands: options in, outcome out. None of them prints.
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "report.hpp"
+#include "trlm/adapt/slm1.hpp"
+
+namespace trlm::adapt::cli {
+
+/// How models and packages are read and worked on, where a command does so.
+struct WorkOptions {
+    bool accept_foreign_checksum = false;
+    bool strict = false;
+    std::string threads = "0";  ///< 0: one per processor
+    bool progress = true;       ///< a bar, where stderr is a terminal
+
+    /// How a model is read.
+    [[nodiscard]] ModelReadOptions read_options(ReadDepth depth = ReadDepth::everything) const {
+        return {.checksum = accept_foreign_checksum ? ChecksumPolicy::accept_foreign
+                                                    : ChecksumPolicy::verify,
+                .depth = depth};
+    }
+};
+
+struct ValidateOptions {
+    WorkOptions work = {};
+    std::vector<std::string> files = {};
+    std::optional<std::string> model = {};
+};
+
+struct InspectOptions {
+    WorkOptions work = {};
+    std::string file = {};
+    bool statistics = false;
+};
+
+struct ApplyCommandOptions {
+    WorkOptions work = {};
+    std::string model = {};
+    std::vector<std::string> stack = {};
+    std::optional<std::string> output = {};
+    std::vector<std::string> strengths = {};  ///< NAME=X each
+    std::optional<std::string> receipt = {};
+    std::optional<std::string> min_survival = {};
+    std::string rounding = "adaptive:0";
+    bool dry_run = false;
+    bool allow_no_effect = false;
+    bool force = false;
+};
+
+struct DigestOptions {
+    std::vector<std::string> files = {};
+    bool progress = true;
+};
+
+struct ExplainOptions {
+    std::optional<std::string> code = {};
+};
+
+/// Checks files, and with a model also whether each fits it.
+[[nodiscard]] Outcome run_validate(const ValidateOptions& options);
+
+/// Shows what is in a file.
+[[nodiscard]] Outcome run_inspect(const InspectOptions& options);
+
+/// Applies a stack to a model and writes a new one.
+[[nodiscard]] Outcome run_apply(const ApplyCommandOptions& options);
+
+/// SHA-256 of files.
+[[nodiscard]] Outcome run_digest(const DigestOptions& options);
+
+/// What a finding means, what causes it and what to do.
+[[nodiscard]] Outcome run_explain(const ExplainOptions& options);
+
+/// Every limit.
+[[nodiscard]] Outcome run_limits();
+
+/// Versions, and what this machine offers.
+[[nodiscard]] Outcome run_version();
+
+}  // namespace trlm::adapt::cli

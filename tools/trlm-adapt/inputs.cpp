@@ -1,0 +1,158 @@
+#include "inputs.hpp"
+
+#include <algorithm>
+#include <cstdlib>
+#include <string_view>
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include "trlm/adapt/checksum.hpp"
+#include "trlm/adapt/simd.hpp"
+
+namespace trlm::adapt::cli {
+namespace {
+
+constexpr std::size_t most_threads = 1024;
+
+tl::unexpected<Findings> failure_in(const std::string& path, Findings findings) {
+    findings.set_file(path);
+    return failure(std::move(findings));
+}
+
+Finding wrong_format(const std::string& path, FileFormat found, std::string_view expected,
+                     std::string message) {
+    return {.code = FindingCode::bad_magic,
+            .message = std::move(message),
+            .file = path,
+            .offset = 0,
+            .expected = std::string(expected),
+            .actual = std::string(to_string(found))};
+}
+
+}  // namespace
+
+Result<ModelInput> load_model(const std::string& path, const ModelReadOptions& options) {
+    Result<MappedFile> file = MappedFile::open(path);
+    if (!file) return failure(std::move(file).error());
+    return read_model_input(path, std::move(*file), options);
+}
+
+Result<PackageInput> load_package(const std::string& path, ReadDepth depth) {
+    Result<MappedFile> file = MappedFile::open(path);
+    if (!file) return failure(std::move(file).error());
+    return read_package_input(path, std::move(*file), depth);
+}
+
+Result<ModelInput> read_model_input(std::string path, MappedFile file,
+                                    const ModelReadOptions& options) {
+    const std::optional<FileFormat> format = detect_format(file.bytes());
+    if (!format) return failure(unknown_format(path, file.bytes()));
+    if (*format != FileFormat::slm1) {
+        return failure(wrong_format(
+            path, *format, "SLM1",
+            fmt::format("this is an adapter package ({}), but a model (SLM1) is needed here; "
+                        "the model comes first, then the adapters",
+                        to_string(*format))));
+    }
+    Result<Model> model = read_model(file.bytes(), options);
+    if (!model) return failure_in(path, std::move(model).error());
+    return ModelInput{std::move(path), std::move(file), std::move(*model)};
+}
+
+Result<PackageInput> read_package_input(std::string path, MappedFile file, ReadDepth depth) {
+    const std::optional<FileFormat> format = detect_format(file.bytes());
+    if (!format) return failure(unknown_format(path, file.bytes()));
+    if (*format == FileFormat::slm1) {
+        return failure(wrong_format(path, *format, "ADP1, ASP1 or ALR1",
+                                    "this is a model (SLM1), but an adapter package is needed "
+                                    "here; the model comes first, then the adapters"));
+    }
+    Result<Package> package = read_package(file.bytes(), depth);
+    if (!package) return failure_in(path, std::move(package).error());
+    return PackageInput{std::move(path), std::move(file), std::move(*package)};
+}
+
+Findings unknown_format(const std::string& path, Bytes bytes) {
+    constexpr std::size_t magic_bytes = 4;
+    constexpr std::string_view known = "SLM1, ADP1, ASP1 or ALR1";
+    Findings findings;
+    if (bytes.size() < magic_bytes) {
+        findings.add({.code = FindingCode::truncated,
+                      .message = fmt::format("the file has {} of the 4 bytes that name its format",
+                                             bytes.size()),
+                      .file = path,
+                      .offset = 0});
+        return findings;
+    }
+    const std::string_view magic = as_text(bytes.first(magic_bytes));
+    const bool readable =
+        std::all_of(magic.begin(), magic.end(), [](char c) { return c >= ' ' && c <= '~'; });
+    const std::string found =
+        readable ? fmt::format("\"{}\"", magic) : "0x" + to_hex(bytes.first(magic_bytes));
+    findings.add({.code = FindingCode::bad_magic,
+                  .message = fmt::format("the first four bytes are {}, not {}", found, known),
+                  .file = path,
+                  .offset = 0,
+                  .expected = std::string(known),
+                  .actual = found});
+    return findings;
+}
+
+bool is_folder(const std::string& path) noexcept {
+    struct stat status {};
+    return ::stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
+}
+
+bool name_is_taken(const std::string& path) noexcept {
+    struct stat status {};
+    return ::lstat(path.c_str(), &status) == 0;
+}
+
+bool is_regular_or_link(const std::string& path) noexcept {
+    struct stat status {};
+    return ::lstat(path.c_str(), &status) == 0 &&
+           (S_ISREG(status.st_mode) || S_ISLNK(status.st_mode));
+}
+
+std::string folder_of(const std::string& path) {
+    const std::size_t slash = path.rfind('/');
+    if (slash == std::string::npos) return ".";
+    return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+std::string file_name_of(const std::string& path) {
+    return path.substr(path.rfind('/') + 1);
+}
+
+Result<std::vector<std::string>> packages_of_folder(const std::string& folder) {
+    const std::string receipt = folder + (folder.ends_with('/') ? "" : "/") + "family.receipt.json";
+    if (name_is_taken(receipt)) {
+        return failure({.code = FindingCode::schema_unsupported,
+                        .message = "this version does not read family receipts, and so cannot "
+                                   "know which stack of the folder is preferred; name the "
+                                   "package files instead, in their order",
+                        .file = receipt});
+    }
+    return list_packages(folder);
+}
+
+Result<std::size_t> parse_threads(const std::string& text) {
+    const bool digits =
+        !text.empty() && text.size() <= 4 &&
+        std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
+    const unsigned long threads = digits ? std::strtoul(text.c_str(), nullptr, 10) : 0;
+    if (digits && threads <= most_threads) return threads;
+    return failure(usage_error(fmt::format(
+        "--threads {}: expected a number from 0 (one per processor) to {}", text, most_threads)));
+}
+
+Result<std::string> chosen_simd_target() {
+    const char* const wanted = std::getenv("TRLM_ADAPT_TARGET");
+    const std::string target = wanted == nullptr ? "" : wanted;
+    if (check_simd_target(target)) return target;
+    return failure(usage_error(fmt::format("TRLM_ADAPT_TARGET is \"{}\"; this machine has {}",
+                                           target, fmt::join(simd_targets(), ", "))));
+}
+
+}  // namespace trlm::adapt::cli

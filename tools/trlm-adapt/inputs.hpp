@@ -1,0 +1,75 @@
+#pragma once
+// From paths and texts of the command line to what the library takes.
+
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "commands.hpp"
+#include "trlm/adapt/executor.hpp"
+#include "trlm/adapt/file.hpp"
+#include "trlm/adapt/package.hpp"
+#include "trlm/adapt/slm1.hpp"
+#include "trlm/adapt/stack.hpp"
+
+namespace trlm::adapt::cli {
+
+/// A model with the file that holds its bytes.
+struct ModelInput {
+    std::string path;
+    MappedFile file;
+    Model model;
+};
+
+/// A package with the file that holds its bytes.
+struct PackageInput {
+    std::string path;
+    MappedFile file;
+    Package package;
+};
+
+/// Opens and reads the model at `path`; every finding names it.
+[[nodiscard]] Result<ModelInput> load_model(const std::string& path,
+                                            const ModelReadOptions& options);
+
+/// Opens and reads the package at `path`; every finding names it.
+[[nodiscard]] Result<PackageInput> load_package(const std::string& path,
+                                                ReadDepth depth = ReadDepth::everything);
+
+/// The same for a file that is open already.
+[[nodiscard]] Result<ModelInput> read_model_input(std::string path, MappedFile file,
+                                                  const ModelReadOptions& options);
+[[nodiscard]] Result<PackageInput> read_package_input(std::string path, MappedFile file,
+                                                      ReadDepth depth);
+
+/// The finding about a file that is neither a model nor a package.
+[[nodiscard]] Findings unknown_format(const std::string& path, Bytes bytes);
+
+/// True for a folder, also through links.
+[[nodiscard]] bool is_folder(const std::string& path) noexcept;
+
+/// True for anything that has this name, a link to nothing included.
+[[nodiscard]] bool name_is_taken(const std::string& path) noexcept;
+
+/// True for a regular file or a link, which a new file may replace.
+[[nodiscard]] bool is_regular_or_link(const std::string& path) noexcept;
+
+/// The folder of a path: "." where it names none.
+[[nodiscard]] std::string folder_of(const std::string& path);
+
+/// A path's last part.
+[[nodiscard]] std::string file_name_of(const std::string& path);
+
+/// The packages of a folder in stack order. `schema_unsupported` where a family receipt would
+/// choose them.
+[[nodiscard]] Result<std::vector<std::string>> packages_of_folder(const std::string& folder);
+
+/// Number of threads: decimal digits, 0 for one per processor.
+[[nodiscard]] Result<std::size_t> parse_threads(const std::string& text);
+
+/// The SIMD target that TRLM_ADAPT_TARGET asks for; empty, the best, when it is not set.
+[[nodiscard]] Result<std::string> chosen_simd_target();
+
+}  // namespace trlm::adapt::cli
