@@ -83,12 +83,12 @@ public:
     DocumentBuilder(std::string_view text, const JsonRules& rules, const char* const& reached)
         : text_(text), rules_(rules), reached_(reached) {}
 
-    bool null() { return add(nullptr) != nullptr; }
-    bool boolean(bool value) { return add(value) != nullptr; }
-    bool number_integer(number_integer_t value) { return add(value) != nullptr; }
-    bool number_unsigned(number_unsigned_t value) { return add(value) != nullptr; }
-    bool number_float(number_float_t value, const string_t&) { return add(value) != nullptr; }
-    bool string(string_t& value) { return add(std::move(value)) != nullptr; }
+    bool null() { return add_scalar(nullptr); }
+    bool boolean(bool value) { return add_scalar(value); }
+    bool number_integer(number_integer_t value) { return add_scalar(value); }
+    bool number_unsigned(number_unsigned_t value) { return add_scalar(value); }
+    bool number_float(number_float_t value, const string_t&) { return add_scalar(value); }
+    bool string(string_t& value) { return add_scalar(std::move(value)); }
     bool binary(binary_t&) { return false; }
 
     bool start_object(std::size_t) { return open(Json::object()); }
@@ -99,6 +99,7 @@ public:
     bool key(string_t& name) {
         Level& level = levels_.back();
         level.key = std::move(name);
+        level.reading_member = true;
         if (!level.keys.insert(level.key).second && !findings_.full()) {
             findings_.add({.code = FindingCode::duplicate_key,
                            .message = "this key stands more than once in its object, so readers "
@@ -133,8 +134,9 @@ private:
     // its parent gets no further members.
     struct Level {
         Json* value;
-        std::string key;             // of the member being read, in an object
-        std::set<std::string> keys;  // ordered: no choice of keys makes it slow
+        std::string key = {};             // of an object's member that was read last
+        std::set<std::string> keys = {};  // ordered: no choice of keys makes it slow
+        bool reading_member = false;      // between the key and the end of its value
     };
 
     // The new value in its place, or nullptr when parsing must stop.
@@ -176,12 +178,19 @@ private:
         }
         Json* const value = add(std::move(container));
         if (value == nullptr) return false;
-        levels_.push_back({value, {}, {}});
+        levels_.push_back({.value = value});
         return true;
     }
 
     bool close() {
         levels_.pop_back();
+        if (!levels_.empty()) levels_.back().reading_member = false;
+        return true;
+    }
+
+    bool add_scalar(Json value) {
+        if (add(std::move(value)) == nullptr) return false;
+        levels_.back().reading_member = false;
         return true;
     }
 
@@ -205,13 +214,18 @@ private:
         return quote;
     }
 
-    // Of the value being read.
+    // Of the value being read, or of the object or array between two of them.
     [[nodiscard]] std::string pointer() const {
         std::string result;
         for (const Level& level : levels_) {
-            const std::string segment = level.value->is_array()
-                                            ? fmt::format("/{}", level.value->size())
-                                            : escaped_segment(level.key);
+            const bool innermost = &level == &levels_.back();
+            std::string segment;
+            if (level.value->is_array()) {
+                // An open value already stands at the end of its array.
+                segment = fmt::format("/{}", level.value->size() - (innermost ? 0 : 1));
+            } else if (level.reading_member) {
+                segment = escaped_segment(level.key);
+            }
             if (result.size() + segment.size() > max_pointer_bytes) break;
             result += segment;
         }

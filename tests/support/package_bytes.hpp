@@ -81,7 +81,8 @@ inline File build(const Content& content) {
     auto& bytes = file.bytes;
     bytes.resize(128 + 64 * content.entries.size());
     const std::uint64_t metadata_offset = content.metadata.empty() ? 0 : bytes.size();
-    for (const char c : content.metadata) bytes.push_back(static_cast<std::byte>(c));
+    for (const char c : content.metadata)
+        bytes.push_back(static_cast<std::byte>(c));
     pad(bytes);
     const std::uint64_t payload_offset = bytes.size();
     for (std::size_t i = 0; i < content.entries.size(); ++i) {
@@ -95,10 +96,13 @@ inline File build(const Content& content) {
         file.put(base + 40, std::uint64_t{entry.payload.size()}).put(base + 48, entry.detail);
         file.seal_payload(i);
     }
-    for (std::size_t i = 0; i < 4; ++i) bytes[i] = static_cast<std::byte>(content.magic[i]);
+    for (std::size_t i = 0; i < 4; ++i)
+        bytes[i] = static_cast<std::byte>(content.magic[i]);
     file.put(4, std::uint32_t{1}).put(8, std::uint32_t{128});
     file.put(16, std::uint32_t{1}).put(20, content.tensor_count);
-    file.put(24, std::uint64_t{103232}).put(32, std::uint64_t{0x1111}).put(40, std::uint64_t{0x2222});
+    file.put(24, std::uint64_t{103232})
+        .put(32, std::uint64_t{0x1111})
+        .put(40, std::uint64_t{0x2222});
     file.put(48, static_cast<std::uint32_t>(content.entries.size()));
     file.put(56, std::uint64_t{128}).put(64, metadata_offset);
     file.put(72, std::uint64_t{content.metadata.size()}).put(80, payload_offset);
@@ -108,7 +112,8 @@ inline File build(const Content& content) {
 
 inline std::vector<std::byte> floats(std::initializer_list<float> values) {
     std::vector<std::byte> bytes;
-    for (const float value : values) append(bytes, value);
+    for (const float value : values)
+        append(bytes, value);
     return bytes;
 }
 
@@ -132,9 +137,13 @@ inline Content dense_content(std::string metadata = "") {
 
 /// An index list of 3 of 10 elements: indexes at 256, values at 320.
 inline Entry index_list(std::string_view name) {
-    Entry entry{.name_hash = tensor_name_hash(name), .rank = 2, .dims = {2, 5, 1, 1}, .encoding = 1,
+    Entry entry{.name_hash = tensor_name_hash(name),
+                .rank = 2,
+                .dims = {2, 5, 1, 1},
+                .encoding = 1,
                 .detail = 3};
-    for (const std::uint32_t index : {1U, 4U, 9U}) append(entry.payload, index);
+    for (const std::uint32_t index : {1U, 4U, 9U})
+        append(entry.payload, index);
     pad(entry.payload);
     append_floats(entry.payload, 3);
     return entry;
@@ -142,7 +151,10 @@ inline Entry index_list(std::string_view name) {
 
 /// A bitmask of 4 of 13 elements: 0, 7, 8, 12.
 inline Entry bitmask(std::string_view name) {
-    Entry entry{.name_hash = tensor_name_hash(name), .rank = 1, .dims = {13, 1, 1, 1}, .encoding = 2,
+    Entry entry{.name_hash = tensor_name_hash(name),
+                .rank = 1,
+                .dims = {13, 1, 1, 1},
+                .encoding = 2,
                 .detail = 4};
     append(entry.payload, std::uint8_t{0x81});
     append(entry.payload, std::uint8_t{0x11});
@@ -173,13 +185,16 @@ inline File& seal_mask(File& file) {
 }
 
 inline File sparse_file(std::vector<Entry> entries, std::string metadata = "") {
-    File file = build({.magic = "ASP1", .entries = std::move(entries), .metadata = std::move(metadata)});
+    File file =
+        build({.magic = "ASP1", .entries = std::move(entries), .metadata = std::move(metadata)});
     return seal_mask(file).seal();
 }
 
 /// "w" [3, 4] with rank 2 and scale 0.5: A has 8 values at 192, B has 6 at 256.
 inline Content low_rank_content() {
-    Entry entry{.name_hash = tensor_name_hash("w"), .rank = 2, .dims = {3, 4, 1, 1},
+    Entry entry{.name_hash = tensor_name_hash("w"),
+                .rank = 2,
+                .dims = {3, 4, 1, 1},
                 .detail = 2 | std::uint64_t{0x3f000000} << 32};
     append_floats(entry.payload, 8);
     pad(entry.payload);
@@ -192,7 +207,8 @@ template <class T>
 std::vector<std::string_view> codes(const Result<T>& result) {
     std::vector<std::string_view> names;
     if (result) return names;
-    for (const Finding& finding : result.error()) names.push_back(finding_info(finding.code).name);
+    for (const Finding& finding : result.error())
+        names.push_back(finding_info(finding.code).name);
     return names;
 }
 

@@ -75,6 +75,9 @@ TEST_CASE("The message gives line, column and reason, but none of the text", "[j
     CHECK(finding.message.find("line 2, column 8") == 0);
     CHECK(finding.message.find("secret") == std::string::npos);
     CHECK(finding.pointer == "/a");
+    CHECK(refused("{").pointer.empty());
+    CHECK(refused("{\"a\":1,}").pointer.empty());
+    CHECK(refused("{\"a\":{\"b\":[[],[x]]}}").pointer == "/a/b/1/0");
 }
 
 TEST_CASE("Only an object is a document", "[json]") {
@@ -112,7 +115,7 @@ TEST_CASE("Every duplicate key is reported with its pointer and place", "[json]"
         rules);
     REQUIRE_FALSE(document.has_value());
     const std::vector<std::pair<std::string, std::uint64_t>> expected = {
-        {"/b/c", 18}, {"/b/d/1/x~1y", 46}, {"/a", 58}, {"/a", 64}, {"/\"", 77}};
+        {"/b/c", 18}, {"/b/d/1/x~1y", 46}, {"/a", 57}, {"/a", 63}, {"/\"", 76}};
     REQUIRE(document.error().size() == expected.size());
     for (std::size_t i = 0; i < expected.size(); ++i) {
         const Finding& finding = document.error()[i];
