@@ -381,7 +381,7 @@ private:
             findings_.add(place.finding(
                 FindingCode::unexpected_tensor, entry::name_hash,
                 fmt::format(
-                    "directory entry {} is a tensor that a model of {} layers with {} "
+                    "directory entry {} is a tensor that a model with layer_count {} and {} "
                     "output does not have",
                     index, header_[Field::layer_count],
                     (header_[Field::flags] & model_flag_tied_output) != 0 ? "tied" : "untied"),

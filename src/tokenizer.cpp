@@ -14,6 +14,7 @@
 
 #include "guard.hpp"
 #include "trlm/adapt/checked.hpp"
+#include "trlm/adapt/checksum.hpp"
 
 namespace trlm::adapt {
 namespace {
@@ -195,8 +196,7 @@ public:
             parse_bpe1();
         } else {
             wrong(0, "the tokenizer section begins with neither BTOK nor BPE1", "BTOK or BPE1",
-                  section_.size() < btok_magic.size() ? fmt::format("{} bytes", section_.size())
-                                                      : fmt::format("0x{:08x}", number(0)));
+                  magic.empty() ? "0 bytes" : "0x" + to_hex(as_bytes(magic)));
         }
         if (!findings_.empty()) return failure(std::move(findings_));
         map_bytes();
