@@ -27,6 +27,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
 
 import reference
 
@@ -99,8 +100,9 @@ class Checker:
     def __init__(self, cli, root):
         self.cli = os.path.abspath(cli)
         self.root = os.path.abspath(root)
-        paths = subprocess.run(['git', '-C', self.root, 'ls-files', '*.md'], capture_output=True,
-                               text=True, check=False).stdout.split()
+        paths = subprocess.run(['git', '-C', self.root, 'ls-files', '--cached', '--others',
+                                '--exclude-standard', '*.md'],
+                               capture_output=True, text=True, check=False).stdout.split()
         if not paths:  # not a checkout: a source archive
             paths = [os.path.relpath(os.path.join(folder, name), self.root)
                      for start in ('docs', 'examples') for folder, _, names
@@ -329,6 +331,9 @@ class Checker:
                    for name in sorted(os.listdir(folder)) if name.endswith('.json')}
         for name, schema in schemas.items():
             self.judge_strictness(name, schema)
+        codes = [row['code'] for row in self.run_json('explain')[1]['result']['codes']]
+        self.expect(schemas['common.schema.json']['$defs']['code']['enum'] == codes,
+                    'common.schema.json', 'the codes are %s' % codes)
         if sys.executable != '/usr/bin/python3' and os.path.exists('/usr/bin/python3'):
             sys.path.append('/usr/lib/python3/dist-packages')  # Debian's, for other interpreters
         try:
@@ -341,8 +346,10 @@ class Checker:
         for name, schema in schemas.items():
             jsonschema.Draft202012Validator.check_schema(schema)
             base = 'file://%s/' % folder
-            resolver = jsonschema.RefResolver(
-                base + name, schema, {base + other: body for other, body in schemas.items()})
+            with warnings.catch_warnings():  # later versions have another way, 4.10 only this one
+                warnings.simplefilter('ignore', DeprecationWarning)
+                resolver = jsonschema.RefResolver(
+                    base + name, schema, {base + other: body for other, body in schemas.items()})
             validators[name] = jsonschema.Draft202012Validator(schema, resolver=resolver)
         with self.scratch() as scratch:
             for arguments, right in schema_cases():
