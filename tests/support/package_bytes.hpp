@@ -53,16 +53,16 @@ struct Entry {
     std::array<std::uint32_t, 4> dims{1, 1, 1, 1};
     std::uint32_t encoding = 0;
     std::uint64_t detail = 0;
-    std::vector<std::byte> payload;
+    std::vector<std::byte> payload = {};
 };
 
 /// Everything that a package's bytes follow from.
 struct Content {
     std::string_view magic = "ADP1";
     std::uint32_t tensor_count = 21;
-    std::vector<Entry> entries;
-    std::string metadata;
-    std::array<std::uint64_t, 3> kind_bytes{};
+    std::vector<Entry> entries = {};
+    std::string metadata = {};
+    std::array<std::uint64_t, 3> kind_bytes = {};
 };
 
 template <class T>
@@ -123,19 +123,18 @@ inline void append_floats(std::vector<std::byte>& bytes, std::size_t count) {
     }
 }
 
-/// "b" [3] and "a" [2, 5], in the order of their hashes.
+/// "a" [2, 5] and "b" [3], in the order of their hashes.
 inline Content dense_content(std::string metadata = "") {
     Content content{.metadata = std::move(metadata)};
-    Entry b{.name_hash = tensor_name_hash("b"), .rank = 1, .dims = {3, 1, 1, 1}};
-    append_floats(b.payload, 3);
     Entry a{.name_hash = tensor_name_hash("a"), .rank = 2, .dims = {2, 5, 1, 1}};
     append_floats(a.payload, 10);
+    Entry b{.name_hash = tensor_name_hash("b"), .rank = 1, .dims = {3, 1, 1, 1}};
+    append_floats(b.payload, 3);
     content.entries = {a, b};
-    if (a.name_hash > b.name_hash) content.entries = {b, a};
     return content;
 }
 
-/// An index list of 3 of 10 elements: indexes at 256, values at 320.
+/// An index list of 3 of 10 elements, [2, 5]: 1, 4, 9.
 inline Entry index_list(std::string_view name) {
     Entry entry{.name_hash = tensor_name_hash(name),
                 .rank = 2,
@@ -149,7 +148,7 @@ inline Entry index_list(std::string_view name) {
     return entry;
 }
 
-/// A bitmask of 4 of 13 elements: 0, 7, 8, 12.
+/// A bitmask of 4 of 13 elements, [13]: 0, 7, 8, 12.
 inline Entry bitmask(std::string_view name) {
     Entry entry{.name_hash = tensor_name_hash(name),
                 .rank = 1,
