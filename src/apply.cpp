@@ -176,8 +176,9 @@ private:
     /// Computes a tensor tile by tile, batch after batch; while one batch is computed, the tiles
     /// before it are emitted in order.
     void fuse_tensor(std::size_t index, bool emitting) {
-        const TensorFuser fuser(plan_, plan_.tensors[index], options_.rounding, survival_,
-                                kernels_);
+        const PlannedTensor& planned = plan_.tensors[index];
+        const TensorFuser fuser(plan_.model->view(planned.model_index), planned.deltas,
+                                options_.rounding, survival_, kernels_);
         Scales& scales = scales_[index];
         const bool first_time = !scales.computed;
         scales.computed = true;

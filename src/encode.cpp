@@ -1,6 +1,7 @@
 #include "encode.hpp"
 
 #include <limits>
+#include <vector>
 
 #include "fp_environment.hpp"
 #include "kernels/element.hpp"
@@ -9,12 +10,12 @@
 namespace trlm::adapt {
 namespace {
 
-using Encoder = std::size_t (*)(const kernels::EncodeTile&);
+using Encoder = std::size_t (*)(const kernels::GroupTile&);
 
-void encode_group(Encoder encoder, const float* w, std::size_t count, std::byte* codes,
+void encode_group(Encoder encoder, const float* w, std::size_t count, std::int8_t* codes,
                   float& scale) {
     const FpEnvironment environment;
-    kernels::EncodeTile tile;
+    kernels::GroupTile tile;
     tile.w = w;
     tile.codes = codes;
     std::byte scale_bytes[sizeof(float)];
@@ -29,11 +30,13 @@ void encode_group(Encoder encoder, const float* w, std::size_t count, std::byte*
 }  // namespace
 
 void encode_q8_row(const float* w, std::size_t cols, std::byte* codes, float& scale) {
-    encode_group(kernels::best().encode_q8, w, cols, codes, scale);
+    encode_group(kernels::best().encode_q8, w, cols, reinterpret_cast<std::int8_t*>(codes), scale);
 }
 
 void encode_q4_block(const float* w, std::size_t block_size, std::byte* codes, float& scale) {
-    encode_group(kernels::best().encode_q4, w, block_size, codes, scale);
+    std::vector<std::int8_t> wide(block_size);
+    encode_group(kernels::best().encode_q4, w, block_size, wide.data(), scale);
+    kernels::best().pack_nibbles(wide.data(), block_size, codes);
 }
 
 }  // namespace trlm::adapt

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cmath>
 #include <cstring>
 #include <type_traits>
 
@@ -11,11 +12,11 @@
 namespace trlm::adapt {
 namespace {
 
-/// Elements of a tile: four such f32 buffers stay in a second-level cache of 512 KiB.
+/// Elements of a tile: a few such f32 buffers stay in a second-level cache of 512 KiB.
 constexpr std::uint64_t tile_elements = 16 * 1024;
 
-/// Low-rank kernels work on several rows at once.
-constexpr std::uint64_t low_rank_tile_rows = 8;
+/// Low-rank kernels work on this many rows at once.
+constexpr std::uint64_t low_rank_rows_at_once = 4;
 
 /// Bits of a mask between two remembered value positions.
 constexpr std::uint64_t mask_stretch = 4096;
@@ -56,9 +57,9 @@ std::uint64_t lower_bound_index(Bytes positions, std::uint64_t count, std::uint6
 
 }  // namespace
 
-TensorFuser::TensorFuser(const ApplyPlan& plan, const PlannedTensor& tensor,
+TensorFuser::TensorFuser(const TensorView& tensor, std::span<const PlannedDelta> deltas,
                          const Rounding& rounding, bool survival, const kernels::Table& kernels)
-    : view_(plan.model->view(tensor.model_index)),
+    : view_(tensor),
       kernels_(&kernels),
       mode_(rounding.mode),
       key_(random_key(rounding.seed, view_.name_hash)),
@@ -66,14 +67,16 @@ TensorFuser::TensorFuser(const ApplyPlan& plan, const PlannedTensor& tensor,
       rows_(view_.shape.rows()),
       cols_(view_.shape.cols()),
       tile_rows_(std::max<std::uint64_t>(1, tile_elements / cols_)) {
-    for (const PlannedDelta& planned : tensor.deltas) {
+    for (const PlannedDelta& planned : deltas) {
         Operand operand{planned.delta, planned.strength, {}, {}};
         if (const auto* low_rank = std::get_if<LowRankDelta>(&planned.delta)) {
             operand.packed_a = kernels::pack_panels(low_rank->a.data(), low_rank->rank, cols_);
-            tile_rows_ = std::max(tile_rows_, low_rank_tile_rows);
-        } else if (const auto* sparse = std::get_if<SparseDelta>(&planned.delta);
-                   sparse != nullptr && sparse->encoding == SparseEncoding::bitmask) {
-            operand.values_before = count_values(sparse->positions);
+            tile_rows_ = std::max(tile_rows_, low_rank_rows_at_once);
+        } else if (const auto* sparse = std::get_if<SparseDelta>(&planned.delta)) {
+            ++sparse_operands_;
+            if (sparse->encoding == SparseEncoding::bitmask) {
+                operand.values_before = count_values(sparse->positions);
+            }
         }
         operands_.push_back(std::move(operand));
     }
@@ -129,8 +132,12 @@ void TensorFuser::visit_sparse(const Operand& operand, const Tile& tile, const V
     }
 }
 
+bool TensorFuser::is_sparse(const Operand& operand) const noexcept {
+    return std::holds_alternative<SparseDelta>(operand.delta);
+}
+
 bool TensorFuser::touches(const Operand& operand, const Tile& tile) const {
-    if (!std::holds_alternative<SparseDelta>(operand.delta)) return true;
+    if (!is_sparse(operand)) return true;
     bool found = false;
     visit_sparse(operand, tile, [&](std::uint64_t, float) {
         found = true;
@@ -139,19 +146,32 @@ bool TensorFuser::touches(const Operand& operand, const Tile& tile) const {
     return found;
 }
 
+kernels::DenseOperand TensorFuser::dense_operand(const DenseDelta& delta, float strength,
+                                                 const Tile& tile) const noexcept {
+    return {delta.values.data() + tile.first_row * cols_ * sizeof(float), strength};
+}
+
+kernels::LowRankOperand TensorFuser::low_rank_operand(const Operand& operand) const noexcept {
+    const auto& low_rank = std::get<LowRankDelta>(operand.delta);
+    return {operand.packed_a.data(), low_rank.rank, cols_, operand.strength * low_rank.scale};
+}
+
+const std::byte* TensorFuser::low_rank_rows(const Operand& operand,
+                                            const Tile& tile) const noexcept {
+    const auto& low_rank = std::get<LowRankDelta>(operand.delta);
+    return low_rank.b.data() + tile.first_row * low_rank.rank * sizeof(float);
+}
+
 void TensorFuser::add(const Operand& operand, const Tile& tile, float* w,
                       std::uint32_t* touched) const {
-    const std::uint64_t first = tile.first_row * cols_;
     if (const auto* dense = std::get_if<DenseDelta>(&operand.delta)) {
-        kernels_->add_dense(dense->values.data() + first * sizeof(float), operand.strength,
-                            tile.rows * cols_, w, touched);
-    } else if (const auto* low_rank = std::get_if<LowRankDelta>(&operand.delta)) {
-        const kernels::LowRankOperand factors{operand.packed_a.data(), low_rank->rank, cols_,
-                                              operand.strength * low_rank->scale};
-        kernels_->add_low_rank(factors,
-                               low_rank->b.data() + tile.first_row * low_rank->rank * sizeof(float),
-                               tile.rows, w, touched);
+        kernels_->add_dense(dense_operand(*dense, operand.strength, tile), tile.rows * cols_, w,
+                            touched);
+    } else if (!is_sparse(operand)) {
+        kernels_->add_low_rank(low_rank_operand(operand), low_rank_rows(operand, tile), tile.rows,
+                               w, touched);
     } else {
+        const std::uint64_t first = tile.first_row * cols_;
         visit_sparse(operand, tile, [&](std::uint64_t index, float value) {
             const float delta = operand.strength * value;
             if (delta != 0.0F) {
@@ -172,11 +192,33 @@ void TensorFuser::measure(const Tile& tile, const FuseScratch& scratch, const fl
     }
 }
 
+/// Only sparse deltas: only what they touch is looked at.
+void TensorFuser::fuse_f32_sparse(const Tile& tile, float* w, TileOutcome& outcome) const {
+    const std::uint64_t first = tile.first_row * cols_;
+    for (const Operand& operand : operands_) {
+        visit_sparse(operand, tile, [&](std::uint64_t index, float value) {
+            const float delta = operand.strength * value;
+            if (delta == 0.0F) return true;
+            float& element = w[index - first];
+            element = element + delta;
+            // What is not finite stays so, whatever is added to it later.
+            if (!std::isfinite(element)) {
+                outcome.bad = std::min(outcome.bad.value_or(index), index);
+            }
+            return true;
+        });
+    }
+}
+
 void TensorFuser::fuse_f32(const Tile& tile, FuseScratch& scratch, std::byte* payload,
                            TileOutcome& outcome) const {
     // The values are worked on where they will lie.
     auto* w = reinterpret_cast<float*>(payload);
     const std::uint64_t elements = tile.rows * cols_;
+    if (!survival_ && sparse_operands_ == operands_.size()) {
+        fuse_f32_sparse(tile, w, outcome);
+        return;
+    }
     std::uint32_t* touched = nullptr;
     if (survival_) {
         scratch.old.assign(w, w + elements);
@@ -193,51 +235,92 @@ void TensorFuser::fuse_f32(const Tile& tile, FuseScratch& scratch, std::byte* pa
     if (survival_) measure(tile, scratch, w, w, outcome);
 }
 
-void TensorFuser::fuse_quantized(const Tile& tile, FuseScratch& scratch, std::byte* payload,
-                                 std::byte* tensor_scales, TileOutcome& outcome) const {
-    const bool q8 = view_.dtype == Dtype::q8_0;
+/// Every delta as plain values: the kernels then need one pass over the tile.
+void TensorFuser::make_dense(const Tile& tile, FuseScratch& scratch) const {
     const std::uint64_t elements = tile.rows * cols_;
-    const std::uint64_t group_size = q8 ? cols_ : view_.block_size;
-    const std::uint64_t groups = elements / group_size;
-    const std::uint64_t first_group = tile.first_row * cols_ / group_size;
-    const std::byte* old_codes = view_.payload.data() + tile.first_row * (q8 ? cols_ : cols_ / 2);
-    const std::byte* old_scales = view_.scales.data() + first_group * sizeof(float);
-    std::byte* scales = tensor_scales + first_group * sizeof(float);
-    const auto decode = q8 ? kernels_->decode_q8 : kernels_->decode_q4;
-
-    scratch.w.resize(elements);
-    decode(old_codes, old_scales, groups, group_size, scratch.w.data());
-    if (survival_ || mode_ != RoundingMode::nearest) {
-        scratch.old.assign(scratch.w.begin(), scratch.w.end());
+    std::size_t low_rank_operands = 0;
+    for (const Operand& operand : operands_) {
+        if (std::holds_alternative<LowRankDelta>(operand.delta)) ++low_rank_operands;
     }
+    scratch.deltas.resize(low_rank_operands * elements);
+    scratch.dense.clear();
+    float* deltas = scratch.deltas.data();
+    for (const Operand& operand : operands_) {
+        if (const auto* dense = std::get_if<DenseDelta>(&operand.delta)) {
+            scratch.dense.push_back(dense_operand(*dense, operand.strength, tile));
+            continue;
+        }
+        kernels_->multiply_low_rank(low_rank_operand(operand), low_rank_rows(operand, tile),
+                                    tile.rows, deltas);
+        scratch.dense.push_back({reinterpret_cast<const std::byte*>(deltas), 1.0F});
+        deltas += elements;
+    }
+}
+
+/// New values, old ones and touched marks, by one pass for each delta.
+void TensorFuser::make_values(const Tile& tile, FuseScratch& scratch,
+                              kernels::GroupTile& group) const {
+    const std::uint64_t elements = tile.rows * cols_;
+    scratch.w.resize(elements);
+    kernels_->decode(group.old_codes, group.old_scales, group.groups, group.group_size,
+                     scratch.w.data());
+    scratch.old.assign(scratch.w.begin(), scratch.w.end());
     scratch.touched.assign(elements, 0);
     for (const Operand& operand : operands_) {
         add(operand, tile, scratch.w.data(), scratch.touched.data());
     }
-    kernels::EncodeTile encoded;
-    encoded.w = scratch.w.data();
-    encoded.old = scratch.old.data();
-    encoded.touched = scratch.touched.data();
-    encoded.old_codes = old_codes;
-    encoded.old_scales = old_scales;
-    encoded.codes = payload;
-    encoded.scales = scales;
-    encoded.groups = groups;
-    encoded.group_size = group_size;
-    encoded.first_element = tile.first_row * cols_;
-    encoded.mode = mode_;
-    encoded.key = key_;
-    const std::uint64_t stored = q8 ? kernels_->encode_q8(encoded) : kernels_->encode_q4(encoded);
-    if (stored < groups) {
+    group.w = scratch.w.data();
+    group.old = scratch.old.data();
+    group.touched = scratch.touched.data();
+}
+
+void TensorFuser::fuse_quantized(const Tile& tile, FuseScratch& scratch, std::byte* payload,
+                                 std::byte* tensor_scales, TileOutcome& outcome) const {
+    const bool q8 = view_.dtype == Dtype::q8_0;
+    const std::uint64_t elements = tile.rows * cols_;
+    const std::byte* old_payload = view_.payload.data() + payload_bytes({0, 1}) * tile.first_row;
+
+    kernels::GroupTile group;
+    group.group_size = q8 ? cols_ : view_.block_size;
+    group.groups = elements / group.group_size;
+    group.first_element = tile.first_row * cols_;
+    group.mode = mode_;
+    group.key = key_;
+    const std::uint64_t first_group = group.first_element / group.group_size;
+    group.old_scales = view_.scales.data() + first_group * sizeof(float);
+    group.scales = tensor_scales + first_group * sizeof(float);
+    if (q8) {
+        group.old_codes = reinterpret_cast<const std::int8_t*>(old_payload);
+        group.codes = reinterpret_cast<std::int8_t*>(payload);
+    } else {
+        scratch.old_codes.resize(elements);
+        scratch.codes.resize(elements);
+        kernels_->unpack_nibbles(old_payload, elements, scratch.old_codes.data());
+        group.old_codes = scratch.old_codes.data();
+        group.codes = scratch.codes.data();
+    }
+    if (sparse_operands_ > 0 || survival_) {
+        make_values(tile, scratch, group);
+    } else {
+        make_dense(tile, scratch);
+        scratch.w.resize(group.group_size);
+        group.operands = scratch.dense;
+        group.group = scratch.w.data();
+    }
+    const std::uint64_t stored = q8 ? kernels_->encode_q8(group) : kernels_->encode_q4(group);
+    if (stored < group.groups) {
         outcome.bad = first_group + stored;
         return;
     }
-    outcome.changed = std::memcmp(scales, old_scales, groups * sizeof(float)) != 0;
+    outcome.changed =
+        std::memcmp(group.scales, group.old_scales, group.groups * sizeof(float)) != 0;
     if (survival_) {
         scratch.decoded.resize(elements);
-        decode(payload, scales, groups, group_size, scratch.decoded.data());
+        kernels_->decode(group.codes, group.scales, group.groups, group.group_size,
+                         scratch.decoded.data());
         measure(tile, scratch, scratch.w.data(), scratch.decoded.data(), outcome);
     }
+    if (!q8) kernels_->pack_nibbles(group.codes, elements, payload);
 }
 
 void TensorFuser::fuse(const Tile& tile, FuseScratch& scratch, std::byte* payload,

@@ -22,7 +22,11 @@ struct FuseScratch {
     std::vector<float> w;
     std::vector<float> old;
     std::vector<float> decoded;
+    std::vector<float> deltas;  // low-rank ones, multiplied out
     std::vector<std::uint32_t> touched;
+    std::vector<std::int8_t> old_codes;  // q4_0, one byte each
+    std::vector<std::int8_t> codes;
+    std::vector<kernels::DenseOperand> dense;
 };
 
 /// What became of a tile.
@@ -36,8 +40,9 @@ struct TileOutcome {
 /// A planned tensor, prepared for the kernels. Immutable: tiles may be fused concurrently.
 class TensorFuser {
 public:
-    TensorFuser(const ApplyPlan& plan, const PlannedTensor& tensor, const Rounding& rounding,
-                bool survival, const kernels::Table& kernels);
+    /// `tensor` and what `deltas` point to must outlive the object.
+    TensorFuser(const TensorView& tensor, std::span<const PlannedDelta> deltas,
+                const Rounding& rounding, bool survival, const kernels::Table& kernels);
 
     [[nodiscard]] const TensorView& tensor() const noexcept { return view_; }
 
@@ -61,14 +66,23 @@ private:
         std::vector<std::uint64_t> values_before;  // bitmask: values before each stretch of bits
     };
 
+    [[nodiscard]] bool is_sparse(const Operand& operand) const noexcept;
     [[nodiscard]] bool touches(const Operand& operand, const Tile& tile) const;
+    [[nodiscard]] kernels::DenseOperand dense_operand(const DenseDelta& delta, float strength,
+                                                      const Tile& tile) const noexcept;
+    [[nodiscard]] kernels::LowRankOperand low_rank_operand(const Operand& operand) const noexcept;
+    [[nodiscard]] const std::byte* low_rank_rows(const Operand& operand,
+                                                 const Tile& tile) const noexcept;
     void add(const Operand& operand, const Tile& tile, float* w, std::uint32_t* touched) const;
     template <class Visit>
     void visit_sparse(const Operand& operand, const Tile& tile, const Visit& visit) const;
     void fuse_f32(const Tile& tile, FuseScratch& scratch, std::byte* payload,
                   TileOutcome& outcome) const;
+    void fuse_f32_sparse(const Tile& tile, float* w, TileOutcome& outcome) const;
     void fuse_quantized(const Tile& tile, FuseScratch& scratch, std::byte* payload,
                         std::byte* tensor_scales, TileOutcome& outcome) const;
+    void make_dense(const Tile& tile, FuseScratch& scratch) const;
+    void make_values(const Tile& tile, FuseScratch& scratch, kernels::GroupTile& group) const;
     void measure(const Tile& tile, const FuseScratch& scratch, const float* w, const float* decoded,
                  TileOutcome& outcome) const;
 
@@ -81,6 +95,7 @@ private:
     std::uint64_t cols_;
     std::uint64_t tile_rows_;
     std::vector<Operand> operands_;
+    std::size_t sparse_operands_ = 0;
 };
 
 }  // namespace trlm::adapt

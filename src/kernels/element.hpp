@@ -9,6 +9,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "trlm/adapt/rounding.hpp"
+
 namespace trlm::adapt::kernels {
 
 /// Codes of a storage and how a scale is fitted to the extremes of a group.
@@ -104,12 +106,12 @@ struct GroupRounding {
 };
 
 template <class Q>
-GroupRounding decide(const GroupExtremes& extremes, bool may_be_stochastic, bool always_stochastic,
-                     float old_scale) {
+GroupRounding decide(const GroupExtremes& extremes, RoundingMode mode, float old_scale) {
     GroupRounding rounding;
     if (!extremes.finite) return rounding;
     rounding.stochastic =
-        may_be_stochastic && (always_stochastic || extremes.max_change < 0.75F * old_scale);
+        mode == RoundingMode::stochastic ||
+        (mode == RoundingMode::adaptive && extremes.max_change < 0.75F * old_scale);
     rounding.scale_kept = rounding.stochastic && Q::lo * old_scale <= extremes.min &&
                           extremes.max <= Q::hi * old_scale;
     const float pos = std::max(0.0F, extremes.max);

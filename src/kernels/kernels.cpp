@@ -4,6 +4,7 @@
 #include "kernels/kernels.hpp"
 
 #include <cstring>
+#include <limits>
 
 #include "kernels/element.hpp"
 
@@ -90,62 +91,62 @@ std::size_t first_bad_scale(const std::byte* scales, std::size_t count, float bo
     return count;
 }
 
-void decode_q8(const std::byte* codes, const std::byte* scales, std::size_t groups,
-               std::size_t group_size, float* HWY_RESTRICT w) {
-    const F df;
-    const I di;
-    const I8 d8;
-    const std::size_t lanes = hn::Lanes(df);
-    for (std::size_t g = 0; g < groups; ++g) {
-        const float scale = load_f32(scales, g);
-        const auto vs = hn::Set(df, scale);
-        const auto* row = reinterpret_cast<const std::int8_t*>(codes) + g * group_size;
-        float* out = w + g * group_size;
-        std::size_t j = 0;
-        for (; j + lanes <= group_size; j += lanes) {
-            const auto code = hn::PromoteTo(di, hn::LoadU(d8, row + j));
-            hn::StoreU(hn::Mul(hn::ConvertTo(df, code), vs), df, out + j);
-        }
-        for (; j < group_size; ++j)
-            out[j] = static_cast<float>(row[j]) * scale;
+/// Both nibbles of 16 bytes as 32 codes.
+void unpack_nibbles(const std::byte* packed, std::size_t count, std::int8_t* codes) {
+    const hn::Full128<std::uint8_t> du8;
+    const hn::Full128<std::uint16_t> du16;
+    const auto low = hn::Set(du8, std::uint8_t{15});
+    const auto eight = hn::Set(du8, std::uint8_t{8});
+    auto* out = reinterpret_cast<std::uint8_t*>(codes);
+    std::size_t j = 0;
+    for (; j + 32 <= count; j += 32) {
+        const auto bytes = hn::LoadU(du8, reinterpret_cast<const std::uint8_t*>(packed) + j / 2);
+        const auto shifted = hn::BitCast(du8, hn::ShiftRight<4>(hn::BitCast(du16, bytes)));
+        const auto even = hn::Sub(hn::Xor(hn::And(bytes, low), eight), eight);
+        const auto odd = hn::Sub(hn::Xor(hn::And(shifted, low), eight), eight);
+        hn::StoreU(hn::InterleaveLower(du8, even, odd), du8, out + j);
+        hn::StoreU(hn::InterleaveUpper(du8, even, odd), du8, out + j + 16);
+    }
+    for (; j < count; ++j)
+        codes[j] = static_cast<std::int8_t>(nibble(packed, j));
+}
+
+/// 32 codes to 16 bytes.
+void pack_nibbles(const std::int8_t* codes, std::size_t count, std::byte* packed) {
+    const hn::Full128<std::uint8_t> du8;
+    const hn::Full128<std::uint16_t> du16;
+    const hn::Full128<std::int16_t> di16;
+    const hn::Half<hn::Full128<std::uint8_t>> half;
+    std::size_t j = 0;
+    for (; j + 16 <= count; j += 16) {
+        const auto pairs =
+            hn::BitCast(du16, hn::LoadU(du8, reinterpret_cast<const std::uint8_t*>(codes) + j));
+        const auto low = hn::And(pairs, hn::Set(du16, std::uint16_t{0x000f}));
+        const auto high = hn::And(hn::ShiftRight<4>(pairs), hn::Set(du16, std::uint16_t{0x00f0}));
+        const auto bytes = hn::DemoteTo(half, hn::BitCast(di16, hn::Or(low, high)));
+        hn::StoreU(bytes, half, reinterpret_cast<std::uint8_t*>(packed) + j / 2);
+    }
+    for (; j < count; j += 2) {
+        packed[j / 2] = static_cast<std::byte>((codes[j] & 15) | ((codes[j + 1] & 15) << 4));
     }
 }
 
-void decode_q4(const std::byte* codes, const std::byte* scales, std::size_t groups,
-               std::size_t group_size, float* HWY_RESTRICT w) {
+inline VF decoded(const std::int8_t* codes, VF scale) {
+    return hn::Mul(hn::ConvertTo(F(), hn::PromoteTo(I(), hn::LoadU(I8(), codes))), scale);
+}
+
+void decode(const std::int8_t* codes, const std::byte* scales, std::size_t groups,
+            std::size_t group_size, float* HWY_RESTRICT w) {
     const F df;
-    const I di;
-    const I8 d8;
-    const hn::Full128<std::uint8_t> du8;
-    const hn::Full128<std::int8_t> di8;
     const std::size_t lanes = hn::Lanes(df);
-    const auto low = hn::Set(du8, std::uint8_t{15});
-    const auto eight = hn::Set(du8, std::uint8_t{8});
-    alignas(16) std::int8_t wide[32];
-    for (std::size_t g = 0; g < groups; ++g) {
+    for (std::size_t g = 0; g < groups; ++g, codes += group_size, w += group_size) {
         const float scale = load_f32(scales, g);
         const auto vs = hn::Set(df, scale);
-        const std::byte* block = codes + g * (group_size / 2);
-        float* out = w + g * group_size;
         std::size_t j = 0;
-        for (; j + 32 <= group_size; j += 32) {
-            const auto bytes = hn::LoadU(du8, reinterpret_cast<const std::uint8_t*>(block) + j / 2);
-            const auto even = hn::Sub(hn::Xor(hn::And(bytes, low), eight), eight);
-            const auto odd =
-                hn::Sub(hn::Xor(hn::And(hn::BitCast(du8, hn::ShiftRight<4>(hn::BitCast(
-                                                             hn::Full128<std::uint16_t>(), bytes))),
-                                        low),
-                                eight),
-                        eight);
-            hn::Store(hn::BitCast(di8, hn::InterleaveLower(du8, even, odd)), di8, wide);
-            hn::Store(hn::BitCast(di8, hn::InterleaveUpper(du8, even, odd)), di8, wide + 16);
-            for (std::size_t k = 0; k < 32; k += lanes) {
-                const auto code = hn::PromoteTo(di, hn::LoadU(d8, wide + k));
-                hn::StoreU(hn::Mul(hn::ConvertTo(df, code), vs), df, out + j + k);
-            }
-        }
+        for (; j + lanes <= group_size; j += lanes)
+            hn::StoreU(decoded(codes + j, vs), df, w + j);
         for (; j < group_size; ++j)
-            out[j] = static_cast<float>(nibble(block, j)) * scale;
+            w[j] = static_cast<float>(codes[j]) * scale;
     }
 }
 
@@ -168,40 +169,71 @@ inline void add_one(float delta, float& w, std::uint32_t* touched) {
     if (touched != nullptr) *touched = ~0U;
 }
 
+inline VF dense_delta(const DenseOperand& operand, std::size_t i) {
+    const F df;
+    return hn::Mul(hn::Set(df, operand.strength),
+                   hn::LoadU(df, floats(operand.values + i * sizeof(float))));
+}
+
+inline float dense_delta_one(const DenseOperand& operand, std::size_t i) {
+    return operand.strength * load_f32(operand.values, i);
+}
+
 template <bool kTouched>
-void add_dense_impl(const std::byte* values, float strength, std::size_t count,
-                    float* HWY_RESTRICT w, std::uint32_t* HWY_RESTRICT touched) {
+void add_dense_impl(const DenseOperand& operand, std::size_t count, float* HWY_RESTRICT w,
+                    std::uint32_t* HWY_RESTRICT touched) {
     const F df;
     const std::size_t lanes = hn::Lanes(df);
-    const auto vs = hn::Set(df, strength);
     std::size_t i = 0;
     for (; i + lanes <= count; i += lanes) {
-        const auto delta = hn::Mul(vs, hn::LoadU(df, floats(values + i * sizeof(float))));
-        hn::StoreU(added<kTouched>(hn::LoadU(df, w + i), delta, touched + (kTouched ? i : 0)), df,
-                   w + i);
+        hn::StoreU(added<kTouched>(hn::LoadU(df, w + i), dense_delta(operand, i),
+                                   touched + (kTouched ? i : 0)),
+                   df, w + i);
     }
     for (; i < count; ++i) {
-        add_one(strength * load_f32(values, i), w[i], kTouched ? touched + i : nullptr);
+        add_one(dense_delta_one(operand, i), w[i], kTouched ? touched + i : nullptr);
     }
 }
 
-void add_dense(const std::byte* values, float strength, std::size_t count, float* w,
-               std::uint32_t* touched) {
+void add_dense(const DenseOperand& operand, std::size_t count, float* w, std::uint32_t* touched) {
     if (touched != nullptr) {
-        add_dense_impl<true>(values, strength, count, w, touched);
+        add_dense_impl<true>(operand, count, w, touched);
     } else {
-        add_dense_impl<false>(values, strength, count, w, nullptr);
+        add_dense_impl<false>(operand, count, w, nullptr);
+    }
+}
+
+/// What becomes of a low-rank delta: stored as it is, added, or added and marked.
+enum class Epilogue { store, add, add_and_mark };
+
+template <Epilogue kEpilogue>
+inline void finish_delta(VF delta, float* out, std::uint32_t* marks) {
+    const F df;
+    if constexpr (kEpilogue == Epilogue::store) {
+        hn::StoreU(delta, df, out);
+    } else {
+        hn::StoreU(added<kEpilogue == Epilogue::add_and_mark>(hn::LoadU(df, out), delta, marks), df,
+                   out);
+    }
+}
+
+template <Epilogue kEpilogue>
+inline void finish_delta_one(float delta, float& out, std::uint32_t* mark) {
+    if constexpr (kEpilogue == Epilogue::store) {
+        out = delta;
+    } else {
+        add_one(delta, out, mark);
     }
 }
 
 /// kRows rows times one panel of columns, `width` of which exist.
-template <bool kTouched, std::size_t kRows>
+template <Epilogue kEpilogue, std::size_t kRows>
 void low_rank_tile(const float* HWY_RESTRICT a, const std::byte* b, std::size_t rank, float c,
                    float* w, std::uint32_t* touched, std::size_t stride, std::size_t width) {
     const F df;
-    const U du;
     const std::size_t lanes = hn::Lanes(df);
     constexpr std::size_t kVectors = panel_width / hn::MaxLanes(F());
+    constexpr bool kMark = kEpilogue == Epilogue::add_and_mark;
     VF sum[kRows][kVectors];
     for (std::size_t v = 0; v < kVectors; ++v) {
         const auto va = hn::LoadU(df, a + v * lanes);
@@ -224,25 +256,25 @@ void low_rank_tile(const float* HWY_RESTRICT a, const std::byte* b, std::size_t 
             const std::size_t j = v * lanes;
             const auto delta = hn::Mul(vc, sum[i][v]);
             float* out = w + i * stride + j;
-            std::uint32_t* marks = kTouched ? touched + i * stride + j : nullptr;
+            std::uint32_t* marks = kMark ? touched + i * stride + j : nullptr;
             if (j + lanes <= width) {
-                hn::StoreU(added<kTouched>(hn::LoadU(df, out), delta, marks), df, out);
+                finish_delta<kEpilogue>(delta, out, marks);
             } else if (j < width) {
                 alignas(64) float edge[panel_width] = {};
                 hn::Store(delta, df, edge);
                 for (std::size_t e = 0; e < width - j; ++e) {
-                    add_one(edge[e], out[e], kTouched ? marks + e : nullptr);
+                    finish_delta_one<kEpilogue>(edge[e], out[e], kMark ? marks + e : nullptr);
                 }
             }
         }
     }
-    (void)du;
 }
 
-template <bool kTouched>
-void add_low_rank_impl(const LowRankOperand& operand, const std::byte* b, std::size_t rows,
-                       float* w, std::uint32_t* touched) {
+template <Epilogue kEpilogue>
+void low_rank(const LowRankOperand& operand, const std::byte* b, std::size_t rows, float* w,
+              std::uint32_t* touched) {
     constexpr std::size_t kRows = 4;
+    constexpr bool kMark = kEpilogue == Epilogue::add_and_mark;
     const std::size_t cols = operand.cols;
     const std::size_t b_row = operand.rank * sizeof(float);
     for (std::size_t first = 0; first < cols; first += panel_width) {
@@ -250,14 +282,14 @@ void add_low_rank_impl(const LowRankOperand& operand, const std::byte* b, std::s
         const std::size_t width = HWY_MIN(panel_width, cols - first);
         std::size_t i = 0;
         for (; i + kRows <= rows; i += kRows) {
-            low_rank_tile<kTouched, kRows>(
-                a, b + i * b_row, operand.rank, operand.c, w + i * cols + first,
-                kTouched ? touched + i * cols + first : nullptr, cols, width);
+            const std::size_t at = i * cols + first;
+            low_rank_tile<kEpilogue, kRows>(a, b + i * b_row, operand.rank, operand.c, w + at,
+                                            kMark ? touched + at : nullptr, cols, width);
         }
         for (; i < rows; ++i) {
-            low_rank_tile<kTouched, 1>(
-                a, b + i * b_row, operand.rank, operand.c, w + i * cols + first,
-                kTouched ? touched + i * cols + first : nullptr, cols, width);
+            const std::size_t at = i * cols + first;
+            low_rank_tile<kEpilogue, 1>(a, b + i * b_row, operand.rank, operand.c, w + at,
+                                        kMark ? touched + at : nullptr, cols, width);
         }
     }
 }
@@ -265,55 +297,122 @@ void add_low_rank_impl(const LowRankOperand& operand, const std::byte* b, std::s
 void add_low_rank(const LowRankOperand& operand, const std::byte* b, std::size_t rows, float* w,
                   std::uint32_t* touched) {
     if (touched != nullptr) {
-        add_low_rank_impl<true>(operand, b, rows, w, touched);
+        low_rank<Epilogue::add_and_mark>(operand, b, rows, w, touched);
     } else {
-        add_low_rank_impl<false>(operand, b, rows, w, nullptr);
+        low_rank<Epilogue::add>(operand, b, rows, w, nullptr);
     }
 }
 
-/// What `decide` needs to know of a group, and whether a delta touches it at all.
-struct GroupScan {
+void multiply_low_rank(const LowRankOperand& operand, const std::byte* b, std::size_t rows,
+                       float* delta) {
+    low_rank<Epilogue::store>(operand, b, rows, delta, nullptr);
+}
+
+using MF = hn::Mask<F>;
+
+/// Which of the elements from `at` on a delta that is not zero falls on.
+template <bool kGiven>
+inline MF touched_lanes(const GroupTile& tile, std::size_t at) {
+    const F df;
+    const U du;
+    if constexpr (kGiven) {
+        return hn::RebindMask(df, hn::Ne(hn::LoadU(du, tile.touched + at), hn::Zero(du)));
+    } else {
+        auto touched = hn::Ne(dense_delta(tile.operands[0], at), hn::Zero(df));
+        for (std::size_t i = 1; i < tile.operands.size(); ++i) {
+            touched = hn::Or(touched, hn::Ne(dense_delta(tile.operands[i], at), hn::Zero(df)));
+        }
+        return touched;
+    }
+}
+
+template <bool kGiven>
+bool is_touched(const GroupTile& tile, std::size_t at) {
+    if constexpr (kGiven) return tile.touched == nullptr || tile.touched[at] != 0;
+    for (const DenseOperand& operand : tile.operands) {
+        if (dense_delta_one(operand, at) != 0.0F) return true;
+    }
+    return false;
+}
+
+/// A group's new values, and what rounding needs to know of them.
+struct Group {
+    const float* w = nullptr;
     GroupExtremes extremes;
-    bool any = false;
+    bool touched = false;
 };
 
-GroupScan scan_group(const float* w, const float* old, const std::uint32_t* touched,
-                     std::size_t count) {
+/// Takes the group's new values from the tile (kGiven), or makes them from codes and operands.
+template <bool kGiven>
+Group load_group(const GroupTile& tile, std::size_t g) {
     const F df;
     const U du;
     const std::size_t lanes = hn::Lanes(df);
+    const std::size_t first = g * tile.group_size;
+    const std::size_t count = tile.group_size;
+    const float scale = kGiven ? 0.0F : load_f32(tile.old_scales, g);
+    const auto vs = hn::Set(df, scale);
+    const auto zero = hn::Zero(df);
+    const auto exponent = hn::Set(du, 0x7f800000U);
+    auto bad = hn::Zero(du);
     auto marks = hn::Zero(du);
-    auto largest = hn::Zero(du);
-    auto change = hn::Zero(df);
-    auto min = hn::Set(df, w[0]);
-    auto max = min;
+    auto change = zero;
+    auto min = hn::Set(df, std::numeric_limits<float>::infinity());
+    auto max = hn::Neg(min);
+    Group group;
+    group.w = kGiven ? tile.w + first : tile.group;
     std::size_t j = 0;
     for (; j + lanes <= count; j += lanes) {
-        const auto v = hn::LoadU(df, w + j);
-        if (touched != nullptr) marks = hn::Or(marks, hn::LoadU(du, touched + j));
-        largest = hn::Max(largest, magnitude_bits(v));
-        min = hn::Min(min, v);
-        max = hn::Max(max, v);
-        if (old != nullptr) {
-            change = hn::Max(change, hn::Abs(hn::Sub(v, hn::LoadU(df, old + j))));
+        const std::size_t at = first + j;
+        VF w;
+        VF old;
+        if constexpr (kGiven) {
+            w = hn::LoadU(df, tile.w + at);
+            old = tile.old != nullptr ? hn::LoadU(df, tile.old + at) : w;
+            if (tile.touched != nullptr) marks = hn::Or(marks, hn::LoadU(du, tile.touched + at));
+        } else {
+            old = decoded(tile.old_codes + at, vs);
+            w = old;
+            for (const DenseOperand& operand : tile.operands) {
+                const auto delta = dense_delta(operand, at);
+                const auto none = hn::Eq(delta, zero);
+                marks = hn::Or(marks, hn::VecFromMask(du, hn::RebindMask(du, hn::Not(none))));
+                w = hn::IfThenElse(none, w, hn::Add(w, delta));
+            }
+            hn::StoreU(w, df, tile.group + j);
         }
+        const auto bits = hn::And(hn::BitCast(du, w), exponent);
+        bad = hn::Or(bad, hn::VecFromMask(du, hn::Eq(bits, exponent)));
+        min = hn::Min(min, w);
+        max = hn::Max(max, w);
+        change = hn::Max(change, hn::Abs(hn::Sub(w, old)));
     }
-    GroupScan scan;
-    scan.any = touched == nullptr || !hn::AllTrue(du, hn::Eq(marks, hn::Zero(du)));
-    scan.extremes.finite = hn::AllFalse(du, hn::Gt(largest, hn::Set(du, 0x7f7fffffU)));
-    scan.extremes.min = hn::GetLane(hn::MinOfLanes(df, min));
-    scan.extremes.max = hn::GetLane(hn::MaxOfLanes(df, max));
-    scan.extremes.max_change = hn::GetLane(hn::MaxOfLanes(df, change));
+    group.touched =
+        (kGiven && tile.touched == nullptr) || !hn::AllTrue(du, hn::Eq(marks, hn::Zero(du)));
+    GroupExtremes& extremes = group.extremes;
+    extremes.finite = hn::AllTrue(du, hn::Eq(bad, hn::Zero(du)));
+    extremes.min = hn::GetLane(hn::MinOfLanes(df, min));
+    extremes.max = hn::GetLane(hn::MaxOfLanes(df, max));
+    extremes.max_change = hn::GetLane(hn::MaxOfLanes(df, change));
     for (; j < count; ++j) {
-        scan.any = scan.any || (touched != nullptr && touched[j] != 0);
-        scan.extremes.finite = scan.extremes.finite && is_finite(w[j]);
-        scan.extremes.min = HWY_MIN(scan.extremes.min, w[j]);
-        scan.extremes.max = HWY_MAX(scan.extremes.max, w[j]);
-        if (old != nullptr) {
-            scan.extremes.max_change = HWY_MAX(scan.extremes.max_change, std::fabs(w[j] - old[j]));
+        const std::size_t at = first + j;
+        float old = kGiven && tile.old != nullptr ? tile.old[at] : group.w[j];
+        if constexpr (!kGiven) {
+            old = static_cast<float>(tile.old_codes[at]) * scale;
+            float w = old;
+            for (const DenseOperand& operand : tile.operands) {
+                add_one(dense_delta_one(operand, at), w, nullptr);
+            }
+            tile.group[j] = w;
         }
+        const float w = group.w[j];
+        extremes.finite = extremes.finite && is_finite(w);
+        extremes.min = HWY_MIN(extremes.min, w);
+        extremes.max = HWY_MAX(extremes.max, w);
+        extremes.max_change = HWY_MAX(extremes.max_change, std::fabs(w - old));
+        group.touched = group.touched || is_touched<kGiven>(tile, at);
     }
-    return scan;
+    return group;
 }
 
 inline VU mix_lanes(VU z) {
@@ -347,55 +446,55 @@ inline VF uniform_lanes(std::uint64_t key, std::uint64_t index) {
     return hn::Mul(hn::ConvertTo(df, bits), hn::Set(df, 0x1p-24F));
 }
 
+/// With a scale fitted to the group no code can pass its bounds, and nothing is infinite.
+void encode_nearest(const float* HWY_RESTRICT w, float inv, std::size_t count,
+                    std::int8_t* HWY_RESTRICT codes) {
+    const F df;
+    const I8 d8;
+    const std::size_t lanes = hn::Lanes(df);
+    const auto vi = hn::Set(df, inv);
+    std::size_t j = 0;
+    for (; j + lanes <= count; j += lanes) {
+        const auto code = hn::NearestInt(hn::Mul(hn::LoadU(df, w + j), vi));
+        hn::StoreU(hn::DemoteTo(d8, code), d8, codes + j);
+    }
+    for (; j < count; ++j)
+        codes[j] = static_cast<std::int8_t>(std::nearbyintf(w[j] * inv));
+}
+
 template <class Q>
 inline hn::Vec<I> to_code(VF x) {
     const F df;
     return hn::NearestInt(hn::Max(hn::Set(df, Q::lo), hn::Min(hn::Set(df, Q::hi), x)));
 }
 
-inline VF scaled(VF w, VF inv) {
-    const auto x = hn::Mul(w, inv);
-    return hn::IfThenElseZero(hn::Eq(x, x), x);  // 0 * inf is code 0, as in round_nearest
-}
-
-/// Codes of `count` elements, one i8 each.
-template <class Q>
-void encode_codes(const GroupRounding& rounding, const EncodeTile& tile, std::size_t first,
-                  const std::int8_t* old_codes, std::size_t count, std::int8_t* codes) {
+template <class Q, bool kGiven>
+void encode_stochastic(const GroupRounding& rounding, const GroupTile& tile, const float* w,
+                       std::size_t first) {
     const F df;
-    const U du;
     const I di;
     const I8 d8;
     const std::size_t lanes = hn::Lanes(df);
-    const float* w = tile.w + first;
     const auto inv = hn::Set(df, rounding.inv);
+    const std::int8_t* old_codes = tile.old_codes + first;
+    std::int8_t* codes = tile.codes + first;
     std::size_t j = 0;
-    if (!rounding.stochastic) {
-        for (; j + lanes <= count; j += lanes) {
-            const auto code = to_code<Q>(scaled(hn::LoadU(df, w + j), inv));
-            hn::StoreU(hn::DemoteTo(d8, code), d8, codes + j);
-        }
-        for (; j < count; ++j) {
-            codes[j] = static_cast<std::int8_t>(round_nearest<Q>(w[j], rounding.inv));
-        }
-        return;
-    }
-    const std::uint32_t* touched = tile.touched + first;
-    for (; j + lanes <= count; j += lanes) {
-        const auto x = scaled(hn::LoadU(df, w + j), inv);
+    for (; j + lanes <= tile.group_size; j += lanes) {
+        const auto scaled = hn::Mul(hn::LoadU(df, w + j), inv);
+        // A kept scale can be so small that 1/scale is infinite; 0 * inf is code 0.
+        const auto x = hn::IfThenElseZero(hn::Eq(scaled, scaled), scaled);
         const auto floor = hn::Floor(x);
         const auto up =
             hn::Lt(uniform_lanes(tile.key, tile.first_element + first + j), hn::Sub(x, floor));
         const auto drawn = to_code<Q>(hn::Add(floor, hn::IfThenElseZero(up, hn::Set(df, 1.0F))));
         const auto still =
             rounding.scale_kept ? hn::PromoteTo(di, hn::LoadU(d8, old_codes + j)) : to_code<Q>(x);
-        const auto is_touched =
-            hn::RebindMask(di, hn::Ne(hn::LoadU(du, touched + j), hn::Zero(du)));
-        hn::StoreU(hn::DemoteTo(d8, hn::IfThenElse(is_touched, drawn, still)), d8, codes + j);
+        const auto touched = hn::RebindMask(di, touched_lanes<kGiven>(tile, first + j));
+        hn::StoreU(hn::DemoteTo(d8, hn::IfThenElse(touched, drawn, still)), d8, codes + j);
     }
-    for (; j < count; ++j) {
+    for (; j < tile.group_size; ++j) {
         int code;
-        if (touched[j] != 0) {
+        if (is_touched<kGiven>(tile, first + j)) {
             code = round_stochastic<Q>(w[j], rounding.inv,
                                        uniform(tile.key, tile.first_element + first + j));
         } else {
@@ -405,82 +504,33 @@ void encode_codes(const GroupRounding& rounding, const EncodeTile& tile, std::si
     }
 }
 
-/// How many codes of a q4_0 block are handled at a time: even, a multiple of every vector.
-constexpr std::size_t kChunk = 256;
-
-void unpack_nibbles(const std::byte* packed, std::size_t count, std::int8_t* codes) {
-    for (std::size_t j = 0; j < count; ++j)
-        codes[j] = static_cast<std::int8_t>(nibble(packed, j));
-}
-
-void pack_nibbles(const std::int8_t* codes, std::size_t count, std::byte* packed) {
-    const hn::Full128<std::uint8_t> d8;
-    const hn::Full128<std::uint16_t> d16;
-    const hn::Half<hn::Full128<std::uint8_t>> d8_half;
-    std::size_t j = 0;
-    for (; j + 16 <= count; j += 16) {
-        const auto pairs =
-            hn::BitCast(d16, hn::LoadU(d8, reinterpret_cast<const std::uint8_t*>(codes) + j));
-        const auto low = hn::And(pairs, hn::Set(d16, std::uint16_t{0x000f}));
-        const auto high = hn::And(hn::ShiftRight<4>(pairs), hn::Set(d16, std::uint16_t{0x00f0}));
-        const auto bytes =
-            hn::DemoteTo(d8_half, hn::BitCast(hn::Full128<std::int16_t>(), hn::Or(low, high)));
-        hn::StoreU(bytes, d8_half, reinterpret_cast<std::uint8_t*>(packed) + j / 2);
-    }
-    for (; j < count; j += 2) {
-        packed[j / 2] = static_cast<std::byte>((codes[j] & 15) | ((codes[j + 1] & 15) << 4));
-    }
-}
-
-void encode_group(Q8, const GroupRounding& rounding, const EncodeTile& tile, std::size_t first,
-                  const std::byte* old_codes, std::byte* codes) {
-    encode_codes<Q8>(rounding, tile, first, reinterpret_cast<const std::int8_t*>(old_codes),
-                     tile.group_size, reinterpret_cast<std::int8_t*>(codes));
-}
-
-void encode_group(Q4, const GroupRounding& rounding, const EncodeTile& tile, std::size_t first,
-                  const std::byte* old_codes, std::byte* codes) {
-    alignas(64) std::int8_t old_wide[kChunk];
-    alignas(64) std::int8_t wide[kChunk];
-    for (std::size_t j = 0; j < tile.group_size; j += kChunk) {
-        const std::size_t count = HWY_MIN(kChunk, tile.group_size - j);
-        if (rounding.scale_kept) unpack_nibbles(old_codes + j / 2, count, old_wide);
-        encode_codes<Q4>(rounding, tile, first + j, old_wide, count, wide);
-        pack_nibbles(wide, count, codes + j / 2);
-    }
-}
-
-template <class Q>
-std::size_t encode(const EncodeTile& tile, std::size_t code_bytes) {
-    const bool may_be_stochastic = tile.mode != RoundingMode::nearest;
+template <class Q, bool kGiven>
+std::size_t encode_groups(const GroupTile& tile) {
     for (std::size_t g = 0; g < tile.groups; ++g) {
         const std::size_t first = g * tile.group_size;
-        const GroupScan scan =
-            scan_group(tile.w + first, may_be_stochastic ? tile.old + first : nullptr,
-                       tile.touched == nullptr ? nullptr : tile.touched + first, tile.group_size);
-        const std::byte* old_codes =
-            tile.old_codes == nullptr ? nullptr : tile.old_codes + g * code_bytes;
-        std::byte* codes = tile.codes + g * code_bytes;
-        if (!scan.any) {
-            std::memcpy(codes, old_codes, code_bytes);
+        const Group group = load_group<kGiven>(tile, g);
+        if (!group.touched) {
+            std::memcpy(tile.codes + first, tile.old_codes + first, tile.group_size);
             std::memcpy(tile.scales + 4 * g, tile.old_scales + 4 * g, 4);
             continue;
         }
-        const float old_scale = may_be_stochastic ? load_f32(tile.old_scales, g) : 0.0F;
-        const GroupRounding rounding = decide<Q>(scan.extremes, may_be_stochastic,
-                                                 tile.mode == RoundingMode::stochastic, old_scale);
+        const float old_scale =
+            tile.mode == RoundingMode::nearest ? 0.0F : load_f32(tile.old_scales, g);
+        const GroupRounding rounding = decide<Q>(group.extremes, tile.mode, old_scale);
         if (!rounding.storable) return g;
         store_f32(tile.scales, g, rounding.scale);
-        encode_group(Q{}, rounding, tile, first, old_codes, codes);
+        if (rounding.stochastic) {
+            encode_stochastic<Q, kGiven>(rounding, tile, group.w, first);
+        } else {
+            encode_nearest(group.w, rounding.inv, tile.group_size, tile.codes + first);
+        }
     }
     return tile.groups;
 }
 
-std::size_t encode_q8(const EncodeTile& tile) {
-    return encode<Q8>(tile, tile.group_size);
-}
-std::size_t encode_q4(const EncodeTile& tile) {
-    return encode<Q4>(tile, tile.group_size / 2);
+template <class Q>
+std::size_t encode(const GroupTile& tile) {
+    return tile.w != nullptr ? encode_groups<Q, true>(tile) : encode_groups<Q, false>(tile);
 }
 
 /// Eight partial sums over the columns j mod 8, kept in as many vectors as they need.
@@ -564,12 +614,14 @@ const Table& table() {
         .name = {},  // filled in by `available`, which knows the target
         .first_non_finite = first_non_finite,
         .first_bad_scale = first_bad_scale,
-        .decode_q8 = decode_q8,
-        .decode_q4 = decode_q4,
+        .unpack_nibbles = unpack_nibbles,
+        .pack_nibbles = pack_nibbles,
+        .decode = decode,
         .add_dense = add_dense,
         .add_low_rank = add_low_rank,
-        .encode_q8 = encode_q8,
-        .encode_q4 = encode_q4,
+        .multiply_low_rank = multiply_low_rank,
+        .encode_q8 = encode<Q8>,
+        .encode_q4 = encode<Q4>,
         .survival = survival,
     };
     return table;

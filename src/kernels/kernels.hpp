@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -23,22 +24,34 @@ struct LowRankOperand {
     float c = 0;  ///< fl(strength * scale)
 };
 
+/// Values to be added with a strength: a dense delta, or a low-rank one already multiplied out.
+struct DenseOperand {
+    const std::byte* values = nullptr;  ///< f32 of the tile's elements
+    float strength = 1;
+};
+
 /// `groups` groups of `group_size` contiguous elements, each with a scale of its own: rows of a
-/// q8_0 tensor or blocks of a q4_0 one.
-struct EncodeTile {
-    const float* w = nullptr;    ///< new values, all groups
-    const float* old = nullptr;  ///< decoded old values; may be null for nearest
-    const std::uint32_t* touched =
-        nullptr;                            ///< all ones where a delta is nonzero; null: everywhere
-    const std::byte* old_codes = nullptr;   ///< may be null when `touched` is
-    const std::byte* old_scales = nullptr;  ///< may be null when `touched` is
-    std::byte* codes = nullptr;
+/// q8_0 tensor or blocks of a q4_0 one. Codes are one i8 each; q4_0 is unpacked before and packed
+/// after. The new values come from the old codes and `operands`, or, where `w` is set, from
+/// there, with `old` and `touched`.
+struct GroupTile {
+    const std::int8_t* old_codes = nullptr;
+    const std::byte* old_scales = nullptr;
+    std::int8_t* codes = nullptr;
     std::byte* scales = nullptr;
     std::size_t groups = 0;
     std::size_t group_size = 0;
-    std::uint64_t first_element = 0;  ///< flat index in the tensor of w[0]
+    std::uint64_t first_element = 0;  ///< flat index in the tensor of the first one
     RoundingMode mode = RoundingMode::nearest;
     std::uint64_t key = 0;  ///< XXH3-64 of seed and name hash
+
+    std::span<const DenseOperand> operands;
+    float* group = nullptr;  ///< room for one group's values
+
+    const float* w = nullptr;    ///< new values; null: from codes and operands
+    const float* old = nullptr;  ///< decoded old values; null only for nearest
+    const std::uint32_t* touched =
+        nullptr;  ///< all ones where a delta is nonzero; null: everywhere
 };
 
 /// Sums over a row, in the order that docs/formats.md fixes.
@@ -62,24 +75,31 @@ struct Table {
     /// Index of the first of `count` f32 that is not in (0, bound), or `count`.
     std::size_t (*first_bad_scale)(const std::byte* scales, std::size_t count, float bound);
 
+    /// Codes of q4_0 to one i8 each and back; `count` is even.
+    void (*unpack_nibbles)(const std::byte* packed, std::size_t count, std::int8_t* codes);
+    void (*pack_nibbles)(const std::int8_t* codes, std::size_t count, std::byte* packed);
+
     /// w = code * scale, group by group.
-    void (*decode_q8)(const std::byte* codes, const std::byte* scales, std::size_t groups,
-                      std::size_t group_size, float* w);
-    void (*decode_q4)(const std::byte* codes, const std::byte* scales, std::size_t groups,
-                      std::size_t group_size, float* w);
+    void (*decode)(const std::int8_t* codes, const std::byte* scales, std::size_t groups,
+                   std::size_t group_size, float* w);
 
     /// w += strength * value where that delta is not zero; marks these in `touched` unless null.
-    void (*add_dense)(const std::byte* values, float strength, std::size_t count, float* w,
+    void (*add_dense)(const DenseOperand& operand, std::size_t count, float* w,
                       std::uint32_t* touched);
 
     /// w [rows, cols] += c * B * A likewise; `b` is [rows, rank] f32.
     void (*add_low_rank)(const LowRankOperand& operand, const std::byte* b, std::size_t rows,
                          float* w, std::uint32_t* touched);
 
-    /// Encodes; a group without a touched element keeps its bytes. Returns the index of the first
-    /// group with a value that is not finite or a scale out of bounds, or `groups`.
-    std::size_t (*encode_q8)(const EncodeTile& tile);
-    std::size_t (*encode_q4)(const EncodeTile& tile);
+    /// delta [rows, cols] = c * B * A.
+    void (*multiply_low_rank)(const LowRankOperand& operand, const std::byte* b, std::size_t rows,
+                              float* delta);
+
+    /// Encodes every group; one without a touched element keeps its codes and scale. Returns the
+    /// index of the first group with a value that is not finite or a scale out of bounds, or
+    /// `groups`.
+    std::size_t (*encode_q8)(const GroupTile& tile);
+    std::size_t (*encode_q4)(const GroupTile& tile);
 
     /// Survival of one row: old, new (before encoding) and decoded new values.
     RowSurvival (*survival)(const float* old, const float* w, const float* decoded,

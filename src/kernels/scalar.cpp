@@ -1,5 +1,7 @@
 // The kernels in plain C++: what every instruction set must agree with.
 
+#include <algorithm>
+
 #include "kernels/element.hpp"
 #include "kernels/kernels.hpp"
 
@@ -21,22 +23,23 @@ std::size_t first_bad_scale(const std::byte* scales, std::size_t count, float bo
     return count;
 }
 
-void decode_q8(const std::byte* codes, const std::byte* scales, std::size_t groups,
-               std::size_t group_size, float* w) {
-    for (std::size_t g = 0; g < groups; ++g) {
-        const float scale = load_f32(scales, g);
-        for (std::size_t j = 0; j < group_size; ++j, ++codes, ++w) {
-            *w = static_cast<float>(static_cast<std::int8_t>(*codes)) * scale;
-        }
+void unpack_nibbles(const std::byte* packed, std::size_t count, std::int8_t* codes) {
+    for (std::size_t j = 0; j < count; ++j)
+        codes[j] = static_cast<std::int8_t>(nibble(packed, j));
+}
+
+void pack_nibbles(const std::int8_t* codes, std::size_t count, std::byte* packed) {
+    for (std::size_t j = 0; j < count; j += 2) {
+        packed[j / 2] = static_cast<std::byte>((codes[j] & 15) | ((codes[j + 1] & 15) << 4));
     }
 }
 
-void decode_q4(const std::byte* codes, const std::byte* scales, std::size_t groups,
-               std::size_t group_size, float* w) {
-    for (std::size_t g = 0; g < groups; ++g, codes += group_size / 2) {
+void decode(const std::int8_t* codes, const std::byte* scales, std::size_t groups,
+            std::size_t group_size, float* w) {
+    for (std::size_t g = 0; g < groups; ++g) {
         const float scale = load_f32(scales, g);
-        for (std::size_t j = 0; j < group_size; ++j, ++w) {
-            *w = static_cast<float>(nibble(codes, j)) * scale;
+        for (std::size_t j = 0; j < group_size; ++j, ++codes, ++w) {
+            *w = static_cast<float>(*codes) * scale;
         }
     }
 }
@@ -47,103 +50,120 @@ void add(float delta, float& w, std::uint32_t* touched) {
     if (touched != nullptr) *touched = ~0U;
 }
 
-void add_dense(const std::byte* values, float strength, std::size_t count, float* w,
-               std::uint32_t* touched) {
+void add_dense(const DenseOperand& operand, std::size_t count, float* w, std::uint32_t* touched) {
     for (std::size_t i = 0; i < count; ++i) {
-        add(strength * load_f32(values, i), w[i], touched == nullptr ? nullptr : touched + i);
+        add(operand.strength * load_f32(operand.values, i), w[i],
+            touched == nullptr ? nullptr : touched + i);
     }
+}
+
+/// Element (i, j) of c * B * A.
+float low_rank_element(const LowRankOperand& operand, const std::byte* b, std::size_t i,
+                       std::size_t j) {
+    const float* a =
+        operand.packed_a + j / panel_width * operand.rank * panel_width + j % panel_width;
+    float sum = load_f32(b, i * operand.rank) * a[0];
+    for (std::size_t k = 1; k < operand.rank; ++k) {
+        sum = sum + load_f32(b, i * operand.rank + k) * a[k * panel_width];
+    }
+    return operand.c * sum;
 }
 
 void add_low_rank(const LowRankOperand& operand, const std::byte* b, std::size_t rows, float* w,
                   std::uint32_t* touched) {
     for (std::size_t i = 0; i < rows; ++i) {
         for (std::size_t j = 0; j < operand.cols; ++j) {
-            const float* a =
-                operand.packed_a + j / panel_width * operand.rank * panel_width + j % panel_width;
-            float sum = load_f32(b, i * operand.rank) * a[0];
-            for (std::size_t k = 1; k < operand.rank; ++k) {
-                sum = sum + load_f32(b, i * operand.rank + k) * a[k * panel_width];
-            }
             const std::size_t at = i * operand.cols + j;
-            add(operand.c * sum, w[at], touched == nullptr ? nullptr : touched + at);
+            add(low_rank_element(operand, b, i, j), w[at],
+                touched == nullptr ? nullptr : touched + at);
         }
     }
 }
 
-void store_code(Q8, std::byte* codes, std::size_t index, int code) {
-    codes[index] = static_cast<std::byte>(code);
+void multiply_low_rank(const LowRankOperand& operand, const std::byte* b, std::size_t rows,
+                       float* delta) {
+    for (std::size_t i = 0; i < rows; ++i) {
+        for (std::size_t j = 0; j < operand.cols; ++j) {
+            delta[i * operand.cols + j] = low_rank_element(operand, b, i, j);
+        }
+    }
 }
 
-void store_code(Q4, std::byte* codes, std::size_t index, int code) {
-    const auto bits = static_cast<std::byte>(code & 15);
-    std::byte& byte = codes[index / 2];
-    byte = index % 2 == 0 ? bits : byte | (bits << 4);
+/// Does a delta that is not zero fall on element `at` of the tile?
+bool is_touched(const GroupTile& tile, std::size_t at) {
+    if (tile.w != nullptr) return tile.touched == nullptr || tile.touched[at] != 0;
+    return std::ranges::any_of(tile.operands, [&](const DenseOperand& operand) {
+        return operand.strength * load_f32(operand.values, at) != 0.0F;
+    });
 }
 
-int load_code(Q8, const std::byte* codes, std::size_t index) {
-    return static_cast<std::int8_t>(codes[index]);
-}
+/// A group's new values, and what rounding needs to know of them.
+struct Group {
+    const float* w = nullptr;
+    GroupExtremes extremes;
+    bool touched = false;
+};
 
-int load_code(Q4, const std::byte* codes, std::size_t index) {
-    return nibble(codes, index);
+/// Takes the group's new values from the tile, or makes them from codes and operands.
+Group load_group(const GroupTile& tile, std::size_t g) {
+    const std::size_t first = g * tile.group_size;
+    Group group;
+    group.w = tile.w == nullptr ? tile.group : tile.w + first;
+    for (std::size_t j = 0; j < tile.group_size; ++j) {
+        const std::size_t at = first + j;
+        float old = tile.old != nullptr ? tile.old[at] : group.w[j];
+        if (tile.w == nullptr) {
+            old = static_cast<float>(tile.old_codes[at]) * load_f32(tile.old_scales, g);
+            float w = old;
+            for (const DenseOperand& operand : tile.operands) {
+                add(operand.strength * load_f32(operand.values, at), w, nullptr);
+            }
+            tile.group[j] = w;
+        }
+        const float w = group.w[j];
+        GroupExtremes& extremes = group.extremes;
+        if (j == 0) extremes.min = extremes.max = w;
+        extremes.min = std::min(extremes.min, w);
+        extremes.max = std::max(extremes.max, w);
+        extremes.max_change = std::max(extremes.max_change, std::fabs(w - old));
+        extremes.finite = extremes.finite && is_finite(w);
+        group.touched = group.touched || is_touched(tile, at);
+    }
+    return group;
 }
 
 template <class Q>
-std::size_t encode(const EncodeTile& tile, std::size_t code_bytes) {
-    const bool may_be_stochastic = tile.mode != RoundingMode::nearest;
+std::size_t encode(const GroupTile& tile) {
     for (std::size_t g = 0; g < tile.groups; ++g) {
         const std::size_t first = g * tile.group_size;
-        const float* w = tile.w + first;
-        const std::uint32_t* touched = tile.touched == nullptr ? nullptr : tile.touched + first;
-        const auto is_touched = [&](std::size_t j) {
-            return touched == nullptr || touched[j] != 0;
-        };
-
-        bool any = false;
-        GroupExtremes extremes{w[0], w[0], 0, true};
-        for (std::size_t j = 0; j < tile.group_size; ++j) {
-            any = any || is_touched(j);
-            extremes.finite = extremes.finite && is_finite(w[j]);
-            extremes.min = std::min(extremes.min, w[j]);
-            extremes.max = std::max(extremes.max, w[j]);
-            if (may_be_stochastic) {
-                extremes.max_change =
-                    std::max(extremes.max_change, std::fabs(w[j] - tile.old[first + j]));
-            }
-        }
-        const std::byte* old_codes = tile.old_codes + g * code_bytes;
-        std::byte* codes = tile.codes + g * code_bytes;
-        if (!any) {
-            std::memcpy(codes, old_codes, code_bytes);
+        const Group group = load_group(tile, g);
+        std::int8_t* codes = tile.codes + first;
+        if (!group.touched) {
+            std::copy_n(tile.old_codes + first, tile.group_size, codes);
             std::memcpy(tile.scales + 4 * g, tile.old_scales + 4 * g, 4);
             continue;
         }
-        const float old_scale = may_be_stochastic ? load_f32(tile.old_scales, g) : 0.0F;
-        const GroupRounding rounding = decide<Q>(extremes, may_be_stochastic,
-                                                 tile.mode == RoundingMode::stochastic, old_scale);
+        const float old_scale =
+            tile.mode == RoundingMode::nearest ? 0.0F : load_f32(tile.old_scales, g);
+        const GroupRounding rounding = decide<Q>(group.extremes, tile.mode, old_scale);
         if (!rounding.storable) return g;
         store_f32(tile.scales, g, rounding.scale);
         for (std::size_t j = 0; j < tile.group_size; ++j) {
+            const float w = group.w[j];
+            const std::size_t at = first + j;
             int code;
-            if (!rounding.stochastic || (!is_touched(j) && !rounding.scale_kept)) {
-                code = round_nearest<Q>(w[j], rounding.inv);
-            } else if (!is_touched(j)) {
-                code = load_code(Q{}, old_codes, j);
+            if (rounding.stochastic && is_touched(tile, at)) {
+                code = round_stochastic<Q>(w, rounding.inv,
+                                           uniform(tile.key, tile.first_element + at));
+            } else if (rounding.scale_kept) {
+                code = tile.old_codes[at];
             } else {
-                code = round_stochastic<Q>(w[j], rounding.inv,
-                                           uniform(tile.key, tile.first_element + first + j));
+                code = round_nearest<Q>(w, rounding.inv);
             }
-            store_code(Q{}, codes, j, code);
+            codes[j] = static_cast<std::int8_t>(code);
         }
     }
     return tile.groups;
-}
-
-std::size_t encode_q8(const EncodeTile& tile) {
-    return encode<Q8>(tile, tile.group_size);
-}
-std::size_t encode_q4(const EncodeTile& tile) {
-    return encode<Q4>(tile, tile.group_size / 2);
 }
 
 double fold(const double (&p)[8]) {
@@ -185,12 +205,14 @@ const Table& scalar_table() {
         .name = "scalar",
         .first_non_finite = first_non_finite,
         .first_bad_scale = first_bad_scale,
-        .decode_q8 = decode_q8,
-        .decode_q4 = decode_q4,
+        .unpack_nibbles = unpack_nibbles,
+        .pack_nibbles = pack_nibbles,
+        .decode = decode,
         .add_dense = add_dense,
         .add_low_rank = add_low_rank,
-        .encode_q8 = encode_q8,
-        .encode_q4 = encode_q4,
+        .multiply_low_rank = multiply_low_rank,
+        .encode_q8 = encode<Q8>,
+        .encode_q4 = encode<Q4>,
         .survival = survival,
     };
     return table;

@@ -21,6 +21,7 @@ namespace {
 using Floats = std::vector<float>;
 using ByteVector = std::vector<std::byte>;
 using Marks = std::vector<std::uint32_t>;
+using Codes = std::vector<std::int8_t>;
 
 /// Lengths around every vector width, and some longer ones.
 const std::vector<std::size_t> lengths{1,  2,  3,  7,  8,  9,   15,  16,  17,  31,  32,   33,
@@ -71,6 +72,14 @@ public:
         return bytes;
     }
 
+    Codes codes(std::size_t count, int lo, int hi) {
+        Codes codes(count);
+        std::uniform_int_distribution<int> code(lo, hi);
+        for (auto& c : codes)
+            c = static_cast<std::int8_t>(code(random_));
+        return codes;
+    }
+
     std::mt19937& random() { return random_; }
 
 private:
@@ -106,7 +115,7 @@ void for_each_target(const Check& check) {
 }
 
 struct Encoded {
-    ByteVector codes;
+    Codes codes;
     ByteVector scales;
     std::size_t stored = 0;
     friend bool operator==(const Encoded&, const Encoded&) = default;
@@ -182,17 +191,42 @@ TEST_CASE("the first scale out of bounds is found wherever it stands") {
     }
 }
 
+TEST_CASE("nibbles are two's-complement, the low one first") {
+    const ByteVector packed{std::byte{0x80}, std::byte{0x7f}};
+    for (const Table* table : available()) {
+        Codes codes(4);
+        table->unpack_nibbles(packed.data(), 4, codes.data());
+        CHECK(codes == Codes{0, -8, -1, 7});
+        ByteVector again(2);
+        table->pack_nibbles(codes.data(), 4, again.data());
+        CHECK(again == packed);
+    }
+}
+
+TEST_CASE("every target packs and unpacks nibbles alike") {
+    Values values(7);
+    for_each_target([&](const Table& table) {
+        for (std::size_t count = 2; count < 300; count += 2) {
+            const ByteVector packed = values.bytes(count / 2 + 1);
+            Codes expected(count);
+            Codes got(count);
+            scalar_table().unpack_nibbles(packed.data() + 1, count, expected.data());
+            table.unpack_nibbles(packed.data() + 1, count, got.data());
+            CHECK(got == expected);
+            ByteVector again(count / 2);
+            table.pack_nibbles(got.data(), count, again.data());
+            CHECK(std::equal(again.begin(), again.end(), packed.begin() + 1));
+        }
+    });
+}
+
 TEST_CASE("decoding gives code times scale") {
     const FpEnvironment environment;
-    const ByteVector q8{std::byte{0x80}, std::byte{0xff}, std::byte{0}, std::byte{0x7f}};
-    const ByteVector q4{std::byte{0x80}, std::byte{0x7f}};  // 0, -8, -1, 7
-    const Floats scales{0.5F};
+    const Codes codes{-128, -1, 0, 127};
     for (const Table* table : available()) {
         Floats w(4);
-        table->decode_q8(q8.data(), Unaligned(scales).data(), 1, 4, w.data());
+        table->decode(codes.data(), Unaligned({0.5F}).data(), 1, 4, w.data());
         CHECK(w == Floats{-64.0F, -0.5F, 0.0F, 63.5F});
-        table->decode_q4(q4.data(), Unaligned(scales).data(), 1, 4, w.data());
-        CHECK(w == Floats{0.0F, -4.0F, -0.5F, 3.5F});
     }
 }
 
@@ -201,7 +235,7 @@ TEST_CASE("every target decodes alike") {
     for_each_target([&](const Table& table) {
         for (const std::size_t size : lengths) {
             const std::size_t groups = 3;
-            const ByteVector codes = values.bytes(groups * size + 1);
+            const Codes codes = values.codes(groups * size, -128, 127);
             Floats scales = values.many(groups);
             for (float& scale : scales)
                 scale = std::fabs(scale);
@@ -209,12 +243,8 @@ TEST_CASE("every target decodes alike") {
             const Unaligned bytes(scales);
             Floats expected(groups * size);
             Floats got(groups * size);
-            scalar_table().decode_q8(codes.data() + 1, bytes.data(), groups, size, expected.data());
-            table.decode_q8(codes.data() + 1, bytes.data(), groups, size, got.data());
-            CHECK(same_bits(got, expected));
-            if (size % 2 != 0) continue;
-            scalar_table().decode_q4(codes.data() + 1, bytes.data(), groups, size, expected.data());
-            table.decode_q4(codes.data() + 1, bytes.data(), groups, size, got.data());
+            scalar_table().decode(codes.data(), bytes.data(), groups, size, expected.data());
+            table.decode(codes.data(), bytes.data(), groups, size, got.data());
             CHECK(same_bits(got, expected));
         }
     });
@@ -227,7 +257,7 @@ TEST_CASE("a delta of zero leaves the bits alone") {
         Floats w(5, -0.0F);
         Marks touched(5);
         // fl(0.25 * 1e-45) is zero, so the last element is not touched either.
-        table->add_dense(Unaligned(deltas).data(), 0.25F, 5, w.data(), touched.data());
+        table->add_dense({Unaligned(deltas).data(), 0.25F}, 5, w.data(), touched.data());
         CHECK(same_bits(w, Floats{-0.0F, -0.0F, 0.25F, -0.25F, -0.0F}));
         CHECK(touched == Marks{0, 0, ~0U, ~0U, 0});
     }
@@ -245,10 +275,10 @@ TEST_CASE("every target adds dense deltas alike") {
                 Floats unmarked = base;
                 Marks expected_marks(count);
                 Marks marks(count);
-                scalar_table().add_dense(deltas.data(), strength, count, expected.data(),
+                scalar_table().add_dense({deltas.data(), strength}, count, expected.data(),
                                          expected_marks.data());
-                table.add_dense(deltas.data(), strength, count, got.data(), marks.data());
-                table.add_dense(deltas.data(), strength, count, unmarked.data(), nullptr);
+                table.add_dense({deltas.data(), strength}, count, got.data(), marks.data());
+                table.add_dense({deltas.data(), strength}, count, unmarked.data(), nullptr);
                 CHECK(same_bits(got, expected));
                 CHECK(same_bits(unmarked, expected));
                 CHECK(marks == expected_marks);
@@ -299,6 +329,9 @@ TEST_CASE("every target adds low-rank deltas alike") {
                     CHECK(same_bits(got, expected));
                     CHECK(same_bits(unmarked, expected));
                     CHECK(marks == expected_marks);
+                    scalar_table().multiply_low_rank(operand, b.data(), rows, expected.data());
+                    table.multiply_low_rank(operand, b.data(), rows, got.data());
+                    CHECK(same_bits(got, expected));
                 }
             }
         }
@@ -310,9 +343,9 @@ TEST_CASE("nearest rounding fits the scale to the largest value") {
     for (const Table* table : available()) {
         INFO("target " << table->name);
         const Floats w{127.0F, -63.5F, 0.5F, 1.5F, -2.5F, 0.49F};
-        ByteVector codes(6);
+        Codes codes(6);
         ByteVector scales(4);
-        EncodeTile tile;
+        GroupTile tile;
         tile.w = w.data();
         tile.codes = codes.data();
         tile.scales = scales.data();
@@ -322,14 +355,14 @@ TEST_CASE("nearest rounding fits the scale to the largest value") {
         CHECK(load_f32(scales.data(), 0) == 1.0F);
         const int expected[] = {127, -64, 0, 2, -2, 0};  // halves go to the even code
         for (std::size_t i = 0; i < 6; ++i) {
-            CHECK(static_cast<int>(static_cast<std::int8_t>(codes[i])) == expected[i]);
+            CHECK(codes[i] == expected[i]);
         }
         // q4_0: pos/7 = 127/7 against neg/8 = 63.5/8; inv = 7/127.
         REQUIRE(table->encode_q4(tile) == 1);
         CHECK(load_f32(scales.data(), 0) == 127.0F / 7.0F);
         const int nibbles[] = {7, -4, 0, 0, 0, 0};  // -3.5 goes to the even code -4
         for (std::size_t i = 0; i < 6; ++i)
-            CHECK(nibble(codes.data(), i) == nibbles[i]);
+            CHECK(codes[i] == nibbles[i]);
     }
 }
 
@@ -337,9 +370,9 @@ TEST_CASE("a group of zeros gets the smallest scale") {
     const FpEnvironment environment;
     for (const Table* table : available()) {
         const Floats w(32, -0.0F);
-        ByteVector codes(32, std::byte{1});
+        Codes codes(32, 1);
         ByteVector scales(4);
-        EncodeTile tile;
+        GroupTile tile;
         tile.w = w.data();
         tile.codes = codes.data();
         tile.scales = scales.data();
@@ -347,7 +380,7 @@ TEST_CASE("a group of zeros gets the smallest scale") {
         tile.group_size = 32;
         REQUIRE(table->encode_q8(tile) == 1);
         CHECK(load_f32(scales.data(), 0) == 0x1p-126F);
-        CHECK(codes == ByteVector(32));
+        CHECK(codes == Codes(32));
     }
 }
 
@@ -360,9 +393,9 @@ TEST_CASE("a group that cannot be stored is named") {
             for (const std::size_t at : {0U, 1U, 31U, 33U}) {
                 Floats w(3 * 34, 1.0F);
                 w[34 + at] = value;
-                ByteVector codes(3 * 34);
+                Codes codes(3 * 34);
                 ByteVector scales(12);
-                EncodeTile tile;
+                GroupTile tile;
                 tile.w = w.data();
                 tile.codes = codes.data();
                 tile.scales = scales.data();
@@ -386,40 +419,49 @@ TEST_CASE("random numbers depend on seed, tensor and element only") {
     CHECK(uniform(key, 0x100000000ULL) == 10072956.0F * 0x1p-24F);
 }
 
-TEST_CASE("every target encodes alike") {
+TEST_CASE("every target encodes alike, from operands and from values") {
     Values values(5);
+    const std::size_t groups = 4;
+    // How far the values of each group move, in steps of its scale.
+    const float reach[groups] = {20.0F, 0.3F, 20.0F, 1.0F};
     for_each_target([&](const Table& table) {
         for (const std::size_t size : lengths) {
             for (const auto mode :
                  {RoundingMode::nearest, RoundingMode::stochastic, RoundingMode::adaptive}) {
                 for (const unsigned one_in : {1U, 3U, 200U}) {
-                    const std::size_t groups = 4;
                     const std::size_t count = groups * size;
                     Floats scales = values.many(groups);
                     for (float& scale : scales)
                         scale = std::fabs(scale) + 1e-6F;
                     scales[3] = 1e-44F;  // 1/scale is infinite
                     const Unaligned old_scales(scales);
-                    const ByteVector old_codes = values.bytes(count);
-                    const Marks touched = values.marks(count, one_in);
+                    const Marks marks = values.marks(count, one_in);
+                    Floats first = values.many(count);
+                    Floats second = values.many(count);
+                    for (std::size_t i = 0; i < count; ++i) {
+                        const float step = scales[i / size] * reach[i / size] * 50.0F;
+                        first[i] = marks[i] == 0 ? 0.0F : first[i] * step;
+                        second[i] = marks[i] == 0 ? -0.0F : second[i] * step;
+                    }
+                    const Unaligned first_bytes(first);
+                    const Unaligned second_bytes(second);
+                    const std::vector<DenseOperand> operands{{first_bytes.data(), 1.0F},
+                                                             {second_bytes.data(), -0.7F}};
                     for (const bool q8 : {true, false}) {
-                        if (!q8 && size % 2 != 0) continue;
-                        const auto decode =
-                            q8 ? scalar_table().decode_q8 : scalar_table().decode_q4;
+                        const Codes old_codes =
+                            q8 ? values.codes(count, -128, 127) : values.codes(count, -8, 7);
                         Floats old(count);
-                        decode(old_codes.data(), old_scales.data(), groups, size, old.data());
+                        scalar_table().decode(old_codes.data(), old_scales.data(), groups, size,
+                                              old.data());
                         Floats w = old;
-                        for (std::size_t i = 0; i < count; ++i) {
-                            const float step = scales[i / size];
-                            const float reach = i / size == 1 ? 0.3F : 20.0F;
-                            if (touched[i] != 0) w[i] += step * reach * values.plain() * 50.0F;
+                        Marks touched(count);
+                        for (const DenseOperand& operand : operands) {
+                            scalar_table().add_dense(operand, count, w.data(), touched.data());
                         }
-                        const auto run = [&](const Table& with) {
-                            Encoded encoded{ByteVector(count), ByteVector(groups * 4), 0};
-                            EncodeTile tile;
-                            tile.w = w.data();
-                            tile.old = old.data();
-                            tile.touched = touched.data();
+                        const auto run = [&](const Table& with, bool given) {
+                            Encoded encoded{Codes(count), ByteVector(groups * 4), 0};
+                            Floats group(size);
+                            GroupTile tile;
                             tile.old_codes = old_codes.data();
                             tile.old_scales = old_scales.data();
                             tile.codes = encoded.codes.data();
@@ -430,12 +472,24 @@ TEST_CASE("every target encodes alike") {
                             tile.first_element = 0x300000000ULL - size - size / 2;
                             tile.mode = mode;
                             tile.key = 0x9e3779b97f4a7c15ULL;
+                            if (given) {
+                                tile.w = w.data();
+                                tile.old = old.data();
+                                tile.touched = touched.data();
+                            } else {
+                                tile.operands = operands;
+                                tile.group = group.data();
+                            }
                             encoded.stored = q8 ? with.encode_q8(tile) : with.encode_q4(tile);
                             return encoded;
                         };
                         INFO("size " << size << " mode " << static_cast<int>(mode) << " one in "
                                      << one_in << " q8 " << q8);
-                        CHECK(run(table) == run(scalar_table()));
+                        const Encoded expected = run(scalar_table(), true);
+                        CHECK(expected.stored == groups);
+                        CHECK(run(scalar_table(), false) == expected);
+                        CHECK(run(table, true) == expected);
+                        CHECK(run(table, false) == expected);
                     }
                 }
             }
