@@ -587,7 +587,7 @@ private:
 };
 
 void append(std::vector<std::byte>& bytes, Bytes more) {
-    bytes.insert(bytes.end(), more.begin(), more.end());
+    for (const std::byte byte : more) bytes.push_back(byte);  // gcc 12 warns of insert, wrongly
 }
 
 void append(std::vector<std::byte>& bytes, std::uint32_t number) {
