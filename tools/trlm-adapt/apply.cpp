@@ -483,14 +483,14 @@ std::string survival_table(const Summary& summary, const Style& style) {
                  {"kept", Align::right},
                  {"cosine", Align::right},
                  {"SNR dB", Align::right},
-                 {"rms delta", Align::right}});
+                 {"rms", Align::right}});
     for (const TensorSurvival& tensor : report.tensors) {
         const std::optional<double> decibels = tensor.snr_db();
         table.add({printable(tensor.name), grouped(tensor.touched), grouped(tensor.changed),
                    Cell(percent(tensor.kept()), paint_of_kept(tensor.kept())),
                    fmt::format("{:.4f}", tensor.cosine()),
                    decibels ? fmt::format("{:.1f}", *decibels) : std::string("-"),
-                   fmt::format("{:.3g}", tensor.rms_delta())});
+                   fmt::format("{:.2g}", tensor.rms_delta())});
     }
     const double kept = report.kept.value_or(0);
     table.add({Cell("whole stack", Paint::bold), std::string(), std::string(),
@@ -507,9 +507,9 @@ std::string apply_text(const Summary& summary, const Style& style) {
     std::string text = fmt::format("{} {}\n", summary.dry_run ? "Would apply to" : "Applied to",
                                    style.paint(Paint::bold, printable(summary.model)));
     text += stack_table(summary, style) + '\n';
-    text += summary.quantized ? fmt::format("How much of the change is left after rounding ({})\n",
+    text += summary.quantized ? fmt::format("How much of each change is left after rounding ({})\n",
                                             summary.rounding)
-                              : std::string("How much of the change is left\n");
+                              : std::string("How much of each change is left\n");
     text += survival_table(summary, style) + '\n';
     text += fmt::format("{} {}\n", summary.dry_run ? "Would write" : "Wrote",
                         style.paint(Paint::bold, printable(summary.output)));

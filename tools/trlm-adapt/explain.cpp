@@ -1,10 +1,9 @@
 #include <algorithm>
 #include <array>
-#include <numeric>
 
 #include <fmt/format.h>
 
-#include "commands.hpp"
+#include "inputs.hpp"
 
 namespace trlm::adapt::cli {
 namespace {
@@ -14,31 +13,11 @@ constexpr std::array classes = {FindingClass::drift,        FindingClass::invali
                                 FindingClass::incompatible, FindingClass::policy,
                                 FindingClass::cannot_check, FindingClass::usage};
 
-/// Number of single-character changes that turn `a` into `b` (Levenshtein).
-std::size_t edit_distance(std::string_view a, std::string_view b) {
-    std::vector<std::size_t> row(b.size() + 1);
-    std::iota(row.begin(), row.end(), std::size_t{0});
-    for (std::size_t i = 0; i < a.size(); ++i) {
-        std::size_t diagonal = row[0];
-        row[0] = i + 1;
-        for (std::size_t j = 0; j < b.size(); ++j) {
-            const std::size_t replaced = diagonal + (a[i] == b[j] ? 0 : 1);
-            diagonal = row[j + 1];
-            row[j + 1] = std::min({replaced, row[j] + 1, diagonal + 1});
-        }
-    }
-    return row.back();
-}
-
-std::string_view nearest_name(std::string_view name) {
-    constexpr std::size_t longest_compared = 64;
-    const std::string_view compared = name.substr(0, longest_compared);
-    const auto infos = all_finding_infos();
-    const auto nearest =
-        std::min_element(infos.begin(), infos.end(), [&](const auto& a, const auto& b) {
-            return edit_distance(compared, a.name) < edit_distance(compared, b.name);
-        });
-    return nearest->name;
+std::vector<std::string_view> all_names() {
+    std::vector<std::string_view> names;
+    for (const FindingInfo& info : all_finding_infos())
+        names.push_back(info.name);
+    return names;
 }
 
 Json explanation_json(const FindingInfo& info) {
@@ -51,9 +30,9 @@ Json explanation_json(const FindingInfo& info) {
 }
 
 std::string explanation_text(const FindingInfo& info, const Style& style) {
-    constexpr std::size_t indent = 12;
+    constexpr std::size_t indent = 14;
     const auto row = [&](std::string_view label, std::string_view text) {
-        return fmt::format("  {}{}\n", style.paint(Paint::dim, fmt::format("{:<10}", label)),
+        return fmt::format("  {}{}\n", style.paint(Paint::dim, fmt::format("{:<12}", label)),
                            wrapped(text, indent, style.width));
     };
     const std::string verdict = fmt::format("{}, exit code {}", to_string(info.finding_class),
@@ -99,7 +78,7 @@ Outcome run_explain(const ExplainOptions& options) {
         Findings findings;
         findings.add(usage_error(fmt::format(
             "there is no finding \"{}\"; did you mean {}? trlm-adapt explain lists all of them",
-            *options.code, nearest_name(*options.code))));
+            *options.code, nearest_name(*options.code, all_names()))));
         return Outcome::failed(std::move(findings));
     }
     const FindingInfo& info = finding_info(*code);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <numeric>
 #include <string_view>
 
 #include <fmt/format.h>
@@ -28,6 +29,22 @@ Finding wrong_format(const std::string& path, FileFormat found, std::string_view
             .offset = 0,
             .expected = std::string(expected),
             .actual = std::string(to_string(found))};
+}
+
+/// Number of single-character changes that turn `a` into `b` (Levenshtein).
+std::size_t edit_distance(std::string_view a, std::string_view b) {
+    std::vector<std::size_t> row(b.size() + 1);
+    std::iota(row.begin(), row.end(), std::size_t{0});
+    for (std::size_t i = 0; i < a.size(); ++i) {
+        std::size_t diagonal = row[0];
+        row[0] = i + 1;
+        for (std::size_t j = 0; j < b.size(); ++j) {
+            const std::size_t replaced = diagonal + (a[i] == b[j] ? 0 : 1);
+            diagonal = row[j + 1];
+            row[j + 1] = std::min({replaced, row[j] + 1, diagonal + 1});
+        }
+    }
+    return row.back();
 }
 
 }  // namespace
@@ -145,6 +162,14 @@ Result<std::size_t> parse_threads(const std::string& text) {
     if (digits && threads <= most_threads) return threads;
     return failure(usage_error(fmt::format(
         "--threads {}: expected a number from 0 (one per processor) to {}", text, most_threads)));
+}
+
+std::string_view nearest_name(std::string_view name, std::span<const std::string_view> names) {
+    constexpr std::size_t longest_compared = 64;
+    const std::string_view compared = name.substr(0, longest_compared);
+    return *std::min_element(names.begin(), names.end(), [&](auto a, auto b) {
+        return edit_distance(compared, a) < edit_distance(compared, b);
+    });
 }
 
 Result<std::string> chosen_simd_target() {

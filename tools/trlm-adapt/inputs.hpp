@@ -4,7 +4,9 @@
 #include <cstddef>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "commands.hpp"
@@ -68,6 +70,11 @@ struct PackageInput {
 
 /// Number of threads: decimal digits, 0 for one per processor.
 [[nodiscard]] Result<std::size_t> parse_threads(const std::string& text);
+
+/// The one of `names`, of which there is one at least, that takes the fewest changes to become
+/// `name`.
+[[nodiscard]] std::string_view nearest_name(std::string_view name,
+                                            std::span<const std::string_view> names);
 
 /// The SIMD target that TRLM_ADAPT_TARGET asks for; empty, the best, when it is not set.
 [[nodiscard]] Result<std::string> chosen_simd_target();

@@ -44,12 +44,11 @@ Json identity_json(const Identity& identity) {
             {"tokenizer_checksum", format_checksum(identity.tokenizer_checksum)}};
 }
 
-std::string identity_text(const Identity& identity, const Style& style) {
-    const std::string_view output = (identity.model_flags & model_flag_tied_output) != 0
-                                        ? "tied to the embedding"
-                                        : "a tensor of its own";
-    return field("identity",
-                 fmt::format("{}, {}, flags {} (output: {})",
+std::string identity_text(std::string_view label, const Identity& identity, const Style& style) {
+    const std::string_view output =
+        (identity.model_flags & model_flag_tied_output) != 0 ? "tied" : "not tied";
+    return field(label,
+                 fmt::format("{}, {}, flags {} (output {})",
                              counted(identity.tensor_count, "tensor", "tensors"),
                              counted(identity.parameter_count, "parameter", "parameters"),
                              identity.model_flags, output),
@@ -177,7 +176,7 @@ std::string model_text(const ModelInput& input, std::span<const Statistics> stat
                       (model.checksum_verifiable() ? "" : " (foreign: nobody can verify it)"),
                   style);
     text += field("state", format_checksum(initial_state(model.identity())), style);
-    text += identity_text(model.identity(), style) + '\n';
+    text += identity_text("identity", model.identity(), style) + '\n';
 
     std::vector<Column> columns = {{"tensor", Align::left, true}, {"dtype"}, {"shape"}};
     if (statistics.empty()) {
@@ -339,7 +338,7 @@ std::string package_text(const PackageInput& input, std::span<const Statistics> 
     text += field("changes", counted(package.entries().size(), "tensor", "tensors"), style);
     text += kind_fields(package, style) + metadata_fields(package, style);
     text += field("checksum", format_checksum(package.checksum()), style);
-    text += identity_text(package.identity(), style) + '\n';
+    text += identity_text("made for", package.identity(), style) + '\n';
 
     std::vector<Column> columns = {{"tensor", Align::left, true}, {"shape"}};
     if (statistics.empty()) {

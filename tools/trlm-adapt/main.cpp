@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "commands.hpp"
+#include "inputs.hpp"
 #include "progress.hpp"
 #include "trlm/adapt/version.hpp"
 
@@ -34,14 +35,17 @@ struct Arguments {
 
 constexpr const char* output_group = "Output";
 constexpr const char* reading_group = "Reading";
+constexpr const char* files_group = "Commands on files";
+constexpr const char* reference_group = "Reference";
+constexpr std::size_t help_column = 28;  // where descriptions start
 
 void add_output_options(CLI::App& app, Arguments& arguments) {
     app.set_help_flag("-h,--help", "Print this help")->group(output_group);
     app.add_flag("--json", arguments.json, "Print one JSON object and nothing else")
         ->group(output_group);
     app.add_flag("--quiet", arguments.quiet, "Print nothing but errors")->group(output_group);
-    app.add_option("--color", arguments.color, "auto, always or never")
-        ->check(CLI::IsMember({"auto", "always", "never"}))
+    app.add_option("--color", arguments.color, "Colours: auto (the default), always or never")
+        ->check(CLI::IsMember({"auto", "always", "never"}).description(""))
         ->type_name("WHEN")
         ->group(output_group);
 }
@@ -64,37 +68,38 @@ void add_threads_option(CLI::App& command, Arguments& arguments) {
         ->type_name("N");
 }
 
-CLI::App& add_command(CLI::App& app, Arguments& arguments, const std::string& group,
-                      const std::string& name, const std::string& description,
-                      const std::string& example) {
+CLI::App& add_command(CLI::App& app, const std::string& group, const std::string& name,
+                      const std::string& description, const std::string& more) {
     CLI::App& command = *app.add_subcommand(name, description);
     command.group(group);
-    command.footer("Example:\n" + example);
-    add_output_options(command, arguments);
+    command.footer(more);
     return command;
 }
 
 void add_validate(CLI::App& app, Arguments& arguments) {
     CLI::App& command = add_command(
-        app, arguments, "Commands on files", "validate",
-        "Check every byte of models and adapter packages.\n"
-        "With --model, check also that each package (or folder of packages) fits the model.",
+        app, files_group, "validate", "Check every byte of models and adapter packages",
+        "With --model, each FILE is a stack of its own: one package, or a folder of packages that "
+        "are applied together. It is checked whether the stack fits the model.\n\n"
+        "Example:\n"
         "  trlm-adapt validate whale.alr1 whale.asp1 --model base.q8_0.slm");
     command
         .add_option("FILE", arguments.validate.files,
                     "Models, packages, or folders of packages; told apart by content")
         ->required()
         ->type_name("");
-    command.add_option("--model", arguments.validate.model, "The model that they must fit")
+    command.add_option("--model", arguments.validate.model, "The model that the packages must fit")
         ->type_name("MODEL");
     add_threads_option(command, arguments);
     add_reading_options(command, arguments);
+    add_output_options(command, arguments);
 }
 
 void add_inspect(CLI::App& app, Arguments& arguments) {
     CLI::App& command =
-        add_command(app, arguments, "Commands on files", "inspect",
-                    "Show what is in a model or an adapter package: sizes, shape, tensors.",
+        add_command(app, files_group, "inspect", "Show what is in a model or an adapter package",
+                    "Without --stats only headers are read, however large the file is.\n\n"
+                    "Example:\n"
                     "  trlm-adapt inspect base.q8_0.slm --stats");
     command.add_option("FILE", arguments.inspect.file, "A model or a package")
         ->required()
@@ -102,14 +107,16 @@ void add_inspect(CLI::App& app, Arguments& arguments) {
     command.add_flag("--stats", arguments.inspect.statistics,
                      "Read every byte and show statistics of each tensor's values");
     add_reading_options(command, arguments);
+    add_output_options(command, arguments);
 }
 
 void add_apply(CLI::App& app, Arguments& arguments) {
     CLI::App& command = add_command(
-        app, arguments, "Commands on files", "apply",
-        "Apply a stack of adapters to a model in one transaction and write a new model.\n"
-        "Everything is checked first; on any failure nothing is written.",
-        "  trlm-adapt apply base.q8_0.slm whale.alr1 --strength whale.alr1=0.8 -o whale.slm");
+        app, files_group, "apply", "Apply adapters to a model and write a new model",
+        "The stack is applied in one transaction: everything is checked first, and on any failure "
+        "nothing is written.\n\n"
+        "Example:\n"
+        "  trlm-adapt apply base.slm whale.alr1 --strength whale.alr1=0.8 -o whale.slm");
     ApplyCommandOptions& options = arguments.apply;
     command.add_option("MODEL", options.model, "The model to start from; it is not changed")
         ->required()
@@ -123,6 +130,9 @@ void add_apply(CLI::App& app, Arguments& arguments) {
         .add_option("-o,--output", options.output,
                     "The new model; by default MODEL's name with .adapted before its extension")
         ->type_name("OUT");
+    command.add_flag("--force", options.force, "Replace OUT and the receipt where they exist");
+    command.add_flag("--dry-run", options.dry_run,
+                     "Write nothing; tell what would be written, digest included");
     command
         .add_option("--strength", options.strengths,
                     "Strength X, instead of 1, for the package file called NAME; repeatable")
@@ -130,7 +140,7 @@ void add_apply(CLI::App& app, Arguments& arguments) {
         ->allow_extra_args(false);
     command
         .add_option("--rounding", options.rounding,
-                    "How quantized weights are rounded: adaptive:SEED (default adaptive:0), "
+                    "How quantized weights are rounded: adaptive:SEED (by default adaptive:0), "
                     "stochastic:SEED or nearest")
         ->type_name("HOW");
     command
@@ -139,47 +149,96 @@ void add_apply(CLI::App& app, Arguments& arguments) {
         ->type_name("X");
     command.add_flag("--allow-no-effect", options.allow_no_effect,
                      "Write the model even when no stored byte of it changes");
-    command.add_option("--receipt", options.receipt, "Also write a receipt that binds all digests")
+    command
+        .add_option("--receipt", options.receipt,
+                    "Also write a receipt that binds inputs and output by their digests")
         ->type_name("FILE");
-    command.add_flag("--dry-run", options.dry_run,
-                     "Write nothing; tell what would be written, digest included");
-    command.add_flag("--force", options.force, "Replace OUT and the receipt if they exist");
     add_threads_option(command, arguments);
     add_reading_options(command, arguments);
+    add_output_options(command, arguments);
 }
 
 void add_small_commands(CLI::App& app, Arguments& arguments) {
-    CLI::App& digest =
-        add_command(app, arguments, "Commands on files", "digest", "Print the SHA-256 of files.",
-                    "  trlm-adapt digest base.q8_0.slm whale.alr1");
+    CLI::App& digest = add_command(app, files_group, "digest", "Print the SHA-256 of files",
+                                   "Example:\n"
+                                   "  trlm-adapt digest base.q8_0.slm whale.alr1");
     digest.add_option("FILE", arguments.digest.files, "Any files")->required()->type_name("");
+    add_output_options(digest, arguments);
 
     CLI::App& explain =
-        add_command(app, arguments, "Reference", "explain",
-                    "Tell what a finding means, what usually causes it and what to do.\n"
-                    "Without CODE, list all findings by class.",
+        add_command(app, reference_group, "explain", "Tell what a finding means and what to do",
+                    "Without CODE, all findings are listed by class.\n\n"
+                    "Example:\n"
                     "  trlm-adapt explain checksum_mismatch");
     explain.add_option("CODE", arguments.explain.code, "A finding's code")->type_name("");
+    add_output_options(explain, arguments);
 
-    add_command(app, arguments, "Reference", "limits", "List every limit.", "  trlm-adapt limits");
-    add_command(app, arguments, "Reference", "version",
-                "Print versions, and the instruction set in use.", "  trlm-adapt version");
+    CLI::App& limits = add_command(app, reference_group, "limits", "List every limit",
+                                   "Example:\n"
+                                   "  trlm-adapt limits");
+    add_output_options(limits, arguments);
+
+    CLI::App& version = add_command(app, reference_group, "version",
+                                    "Print versions and this machine's instruction sets",
+                                    "Example:\n"
+                                    "  trlm-adapt version --json");
+    add_output_options(version, arguments);
 }
 
 void describe(CLI::App& app, Arguments& arguments) {
     app.footer(
+        "Exit codes:\n"
+        "  0 ok, 1 invalid, 2 usage, 3 drift, 4 incompatible, 5 cannot check, 6 policy\n\n"
         "Example:\n"
         "  trlm-adapt apply base.q8_0.slm whale.alr1\n\n"
-        "trlm-adapt COMMAND --help tells more about a command.\n"
-        "Exit codes: 0 ok, 1 invalid, 2 usage, 3 drift, 4 incompatible, 5 cannot check, 6 policy.");
+        "trlm-adapt COMMAND --help tells more about a command.");
     app.require_subcommand(0, 1);
-    add_output_options(app, arguments);
-    app.add_flag("--version", arguments.version, "The same as the command version")
-        ->group(output_group);
     add_validate(app, arguments);
     add_inspect(app, arguments);
     add_apply(app, arguments);
     add_small_commands(app, arguments);
+    add_output_options(app, arguments);
+    app.add_flag("--version", arguments.version, "The same as the command version")
+        ->group(output_group);
+}
+
+/// One line of help, broken where it is too wide: a description under itself, prose at the margin.
+std::string wrapped_help_line(std::string_view line) {
+    constexpr std::size_t help_width = 80;
+    if (line.size() <= help_width) return std::string(line);
+    const std::size_t indent = line.starts_with(' ') ? help_column : 0;
+    return std::string(line.substr(0, indent)) + wrapped(line.substr(indent), indent, help_width);
+}
+
+std::shared_ptr<CLI::Formatter> make_formatter() {
+    auto formatter = std::make_shared<CLI::Formatter>();
+    formatter->column_width(help_column);
+    formatter->label("REQUIRED", "");
+    formatter->label("SUBCOMMAND", "COMMAND");
+    formatter->label("Positionals", "Arguments");
+    return formatter;
+}
+
+/// The help of the command that was recognized, or of the tool: its commands before its options.
+std::string help_of(const CLI::App& app, const CLI::Formatter& formatter) {
+    if (!app.get_subcommands().empty()) return app.help();
+    constexpr auto mode = CLI::AppFormatMode::Normal;
+    return formatter.make_description(&app) + formatter.make_usage(&app, app.get_name()) +
+           formatter.make_subcommands(&app, mode) + formatter.make_groups(&app, mode) + '\n' +
+           formatter.make_footer(&app);
+}
+
+/// CLI11's help within 80 columns and without runs of empty lines.
+std::string tidy_help(const std::string& help) {
+    std::string text;
+    std::istringstream lines(help);
+    bool after_empty_line = true;
+    for (std::string line; std::getline(lines, line);) {
+        line.erase(line.find_last_not_of(' ') + 1);
+        if (!line.empty() || !after_empty_line) text += wrapped_help_line(line) + '\n';
+        after_empty_line = line.empty();
+    }
+    return text;
 }
 
 /// True when `--json` stands before any `--`: for command lines that cannot be parsed.
@@ -194,6 +253,20 @@ bool asks_for_json(int count, const char* const* values) {
 std::string command_name(const CLI::App& app) {
     const auto commands = app.get_subcommands();
     return commands.empty() ? "" : commands.front()->get_name();
+}
+
+/// What is wrong with a command line that cannot be parsed.
+std::string parse_error_message(const CLI::App& app, const CLI::ParseError& error, int count,
+                                const char* const* values) {
+    const bool starts_with_a_name = count > 1 && std::string_view(values[1]).find('-') != 0;
+    if (!app.get_subcommands().empty() || !starts_with_a_name) return error.what();
+    std::vector<std::string> commands;
+    for (const CLI::App* command : app.get_subcommands(nullptr)) {
+        commands.push_back(command->get_name());
+    }
+    const std::vector<std::string_view> names(commands.begin(), commands.end());
+    return fmt::format("there is no command \"{}\"; did you mean {}?", values[1],
+                       nearest_name(values[1], names));
 }
 
 Outcome run_command(const std::string& command, Arguments& arguments) {
@@ -253,8 +326,9 @@ int print_help(const std::string& text, int exit_code) {
 
 int run(int count, const char* const* values) {
     Arguments arguments;
-    CLI::App app("Validates adapter packages and applies them to TinyRustLM models.", "trlm-adapt");
-    app.get_formatter()->column_width(28);
+    CLI::App app("Validates adapter packages and applies them to TinyRustLM models", "trlm-adapt");
+    const std::shared_ptr<CLI::Formatter> formatter = make_formatter();
+    app.formatter(formatter);
     describe(app, arguments);
     const auto present = [&](bool json) {
         return make_presentation(json, arguments.quiet, arguments.color);
@@ -262,10 +336,10 @@ int run(int count, const char* const* values) {
     try {
         app.parse(count, values);
     } catch (const CLI::CallForHelp&) {
-        return print_help(app.help(), 0);
+        return print_help(tidy_help(help_of(app, *formatter)), 0);
     } catch (const CLI::ParseError& error) {
         Findings findings;
-        findings.add(usage_error(error.what()));
+        findings.add(usage_error(parse_error_message(app, error, count, values)));
         return print_outcome(command_name(app), Outcome::failed(std::move(findings)),
                              present(asks_for_json(count, values)));
     }
@@ -274,7 +348,8 @@ int run(int count, const char* const* values) {
     if (!command.empty()) {
         return finish(command, run_safely(command, arguments), present(arguments.json));
     }
-    if (!arguments.json) return print_help(app.help(), static_cast<int>(ExitCode::usage));
+    if (!arguments.json)
+        return print_help(tidy_help(help_of(app, *formatter)), static_cast<int>(ExitCode::usage));
     return print_outcome("", failed_with(FindingCode::usage_error, "a command is needed"),
                          present(true));
 }

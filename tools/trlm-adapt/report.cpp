@@ -111,7 +111,12 @@ std::string severity_label(Severity severity, const Style& style) {
                                        : style.paint(Paint::yellow, "warning:");
 }
 
-/// The findings, each with what to do where its code stands for the first time.
+/// A message's advice stands after a semicolon.
+bool says_what_to_do(const Finding& finding) noexcept {
+    return finding.code == FindingCode::usage_error || says(finding.message, "; ");
+}
+
+/// The findings, and what to do where a message does not say it, once for each code.
 std::string findings_text(const Findings& findings, const Presentation& presentation) {
     constexpr std::size_t indent = 4;
     std::string text;
@@ -120,8 +125,7 @@ std::string findings_text(const Findings& findings, const Presentation& presenta
         if (presentation.quiet && finding.severity == Severity::warning) continue;
         text += fmt::format("{} {}\n", severity_label(finding.severity, presentation.errors),
                             finding_line(finding));
-        // A usage error's message says itself what to do.
-        if (finding.code == FindingCode::usage_error) continue;
+        if (says_what_to_do(finding)) continue;
         if (!explained.insert(finding.code).second) continue;
         const std::string remedy =
             wrapped(finding_info(finding.code).remedy, indent, presentation.errors.width);
