@@ -20,7 +20,7 @@ std::uint64_t xxh3_64(Bytes bytes) noexcept {
 std::array<std::byte, 16> xxh3_128(Bytes bytes) noexcept {
     XXH128_canonical_t canonical;
     XXH128_canonicalFromHash(&canonical, XXH3_128bits(bytes.data(), bytes.size()));
-    std::array<std::byte, 16> result;
+    std::array<std::byte, 16> result{};
     static_assert(sizeof(canonical.digest) == sizeof(result));
     std::memcpy(result.data(), canonical.digest, sizeof(result));
     return result;
@@ -58,7 +58,7 @@ std::uint64_t Xxh3::hash() const noexcept {
 }
 
 std::string format_checksum(std::uint64_t checksum) {
-    std::array<std::byte, 8> big_endian;
+    std::array<std::byte, 8> big_endian{};
     for (std::size_t i = 0; i < big_endian.size(); ++i) {
         big_endian[i] = static_cast<std::byte>(checksum >> (56 - 8 * i) & 0xff);
     }
@@ -67,7 +67,7 @@ std::string format_checksum(std::uint64_t checksum) {
 
 std::optional<std::uint64_t> parse_checksum(std::string_view text) noexcept {
     if (!text.starts_with(checksum_prefix)) return std::nullopt;
-    std::array<std::byte, 8> big_endian;
+    std::array<std::byte, 8> big_endian{};
     if (!from_hex(text.substr(checksum_prefix.size()), big_endian)) return std::nullopt;
     std::uint64_t checksum = 0;
     for (const std::byte byte : big_endian) {

@@ -9,6 +9,7 @@
 #include "guard.hpp"
 #include "json.hpp"
 #include "package_format.hpp"
+#include "package_rules.hpp"
 #include "scan.hpp"
 #include "trlm/adapt/checksum.hpp"
 #include "trlm/adapt/limits.hpp"
@@ -19,6 +20,15 @@ namespace {
 namespace format = package_format;
 namespace header = package_format::header;
 namespace entry_field = package_format::entry;
+using package_format::entry_offset;
+using package_rules::all_zero;
+using package_rules::checksum_differs;
+using package_rules::EntryJudge;
+using package_rules::judge_zeros;
+using package_rules::label;
+using package_rules::not_canonical;
+using package_rules::number_text;
+using package_rules::read_number;
 
 constexpr std::pair<std::string_view, FileFormat> magics[] = {
     {"SLM1", FileFormat::slm1},
@@ -30,13 +40,13 @@ constexpr std::pair<std::string_view, FileFormat> magics[] = {
 // Files that people take for adapter packages, by their first bytes.
 constexpr std::pair<std::string_view, std::string_view> foreign_files[] = {
     {"SLM1", "an SLM1 model, but an adapter package is expected: were the arguments swapped?"},
-    {"GGUF", "a GGUF file, but an adapter package is expected; make one with trlm-adapt"},
+    {"GGUF", "a GGUF file, but an adapter package is expected; check which file was given"},
     {"PK\x03\x04",
-     "a zip archive, perhaps a PyTorch checkpoint, but an adapter package is "
-     "expected; make one with trlm-adapt"},
+     "a zip archive, perhaps a checkpoint, but an adapter package is expected; check "
+     "which file was given"},
     {"version https://git-lfs",
-     "a Git LFS pointer that stands for the real file; fetch that with "
-     "git lfs pull"},
+     "a Git LFS pointer, which stands for the real file; fetch that "
+     "with git lfs pull"},
     {"<!DOCTYPE", "a web page, but an adapter package is expected; check the download's address"},
     {"<html", "a web page, but an adapter package is expected; check the download's address"},
 };
@@ -58,144 +68,14 @@ std::string foreign_file_message(Bytes file) {
         if (as_text(file).starts_with(start)) return fmt::format("the file is {}", what);
     }
     if (is_safetensors(file)) {
-        return "the file is a safetensors file, but an adapter package is expected; make one with "
-               "trlm-adapt";
+        return "the file is a safetensors file, but an adapter package is expected; check which "
+               "file was given";
     }
     return "the file starts with none of ADP1, ASP1 and ALR1, so it is not an adapter package; "
            "check which file was given";
 }
 
-std::uint64_t read_number(Bytes file, const format::Field& field, std::uint64_t base = 0) noexcept {
-    return field.bytes == sizeof(std::uint32_t) ? load<std::uint32_t>(file, base + field.offset)
-                                                : load<std::uint64_t>(file, base + field.offset);
-}
-
-bool all_zero(Bytes bytes) noexcept {
-    return std::ranges::all_of(bytes, [](std::byte b) { return b == std::byte{}; });
-}
-
-std::string number_text(std::uint64_t number) {
-    return fmt::format("{}", number);
-}
-
-std::string label(const PackageEntry& entry) {
-    return tensor_label(entry.name, entry.name_hash);
-}
-
-constexpr std::uint64_t entry_offset(std::size_t index) noexcept {
-    return format::header_bytes + format::entry_bytes * index;
-}
-
-Finding not_canonical(const format::Field& field, std::uint64_t base, std::uint64_t expected,
-                      std::uint64_t actual) {
-    return {.code = FindingCode::offset_not_canonical,
-            .message = fmt::format("{} is {}, but what precedes it puts it at {}; write the "
-                                   "package anew in its one byte form",
-                                   field.name, actual, expected),
-            .offset = base + field.offset,
-            .expected = number_text(expected),
-            .actual = number_text(actual)};
-}
-
-Finding checksum_differs(FindingCode code, std::string_view what, std::uint64_t offset,
-                         std::uint64_t stored, std::uint64_t computed) {
-    return {.code = code,
-            .message = fmt::format("{} was changed after its checksum was stored; fetch the file "
-                                   "again from its source",
-                                   what),
-            .offset = offset,
-            .expected = format_checksum(stored),
-            .actual = format_checksum(computed)};
-}
-
-// Findings of the fields whose only legal value is zero.
-void judge_zeros(Bytes file, std::span<const format::ZeroField> fields, PackageKind kind,
-                 std::uint64_t base, const std::string& tensor, Findings& findings) {
-    for (const format::ZeroField& zero : fields) {
-        const Bytes bytes = slice(file, base + zero.field.offset, zero.field.bytes);
-        if (!zero.applies(kind) || all_zero(bytes)) continue;
-        const bool number = bytes.size() <= sizeof(std::uint64_t);
-        findings.add(
-            {.code = FindingCode::reserved_not_zero,
-             .message = fmt::format("{} of {} must be 0; write the package anew", zero.field.name,
-                                    to_string(kind)),
-             .offset = base + zero.field.offset,
-             .tensor = tensor,
-             .expected = "0",
-             .actual = number ? number_text(read_number(file, zero.field, base)) : to_hex(bytes)});
-    }
-}
-
 }  // namespace
-
-std::optional<std::uint64_t> format::judge_shape(PackageKind kind, const PackageEntry& entry,
-                                                 std::uint64_t entry_offset, Findings& findings) {
-    const Shape& shape = entry.shape;
-    const std::uint64_t rank_offset = entry_offset + entry_field::rank.offset;
-    const bool rank_right = shape.rank >= 1 && shape.rank <= limits::tensor_rank;
-    bool right = rank_right;
-    if (!rank_right) {
-        findings.add({.code = FindingCode::bad_rank,
-                      .message = fmt::format("the tensor's rank is {}, but a tensor has 1 to {} "
-                                             "dimensions; write the package anew",
-                                             shape.rank, limits::tensor_rank),
-                      .offset = rank_offset,
-                      .tensor = label(entry),
-                      .expected = fmt::format("1 to {}", limits::tensor_rank),
-                      .actual = number_text(shape.rank)});
-    }
-    if (kind == PackageKind::low_rank && shape.rank != 2) {
-        right = false;
-        findings.add({.code = FindingCode::bad_low_rank,
-                      .message = fmt::format("the tensor's rank is {}, but only a matrix (rank 2) "
-                                             "has low-rank factors; use ADP1 or ASP1 for it",
-                                             shape.rank),
-                      .offset = rank_offset,
-                      .tensor = label(entry),
-                      .expected = "2",
-                      .actual = number_text(shape.rank)});
-    }
-    for (std::uint32_t i = 0; i < shape.dims.size(); ++i) {
-        const std::uint32_t dim = shape.dims[i];
-        const bool unused = rank_right && i >= shape.rank;
-        if (unused ? dim == 1 : dim >= 1 && dim <= limits::dim) continue;
-        right = false;
-        const std::string expected = unused ? "1" : fmt::format("1 to {}", limits::dim);
-        findings.add({.code = FindingCode::bad_dim,
-                      .message = fmt::format("dimension {} is {}, but must be {}{}; write the "
-                                             "package anew",
-                                             i, dim, expected,
-                                             unused ? " because the rank does not use it" : ""),
-                      .offset = entry_offset + entry_field::dims.offset + sizeof(dim) * i,
-                      .tensor = label(entry),
-                      .expected = expected,
-                      .actual = number_text(dim)});
-    }
-    if (!right) return std::nullopt;
-
-    const CheckedSize elements = shape.elements();
-    const std::uint64_t limit =
-        kind == PackageKind::sparse ? limits::sparse_elements : limits::elements;
-    if (elements.fits(limit)) return elements.value();
-    const std::uint64_t dims_offset = entry_offset + entry_field::dims.offset;
-    if (elements.overflowed()) {
-        findings.add({.code = FindingCode::size_overflow,
-                      .message = fmt::format("the dimensions {} multiply to more than 64 bits can "
-                                             "count; write the package anew",
-                                             to_string(shape)),
-                      .offset = dims_offset,
-                      .tensor = label(entry)});
-    }
-    findings.add({.code = FindingCode::limit_exceeded,
-                  .message = fmt::format("the tensor {} has more than the {} elements that {} "
-                                         "allows; split the tensor",
-                                         to_string(shape), limit, to_string(kind)),
-                  .offset = dims_offset,
-                  .tensor = label(entry),
-                  .expected = fmt::format("at most {}", limit),
-                  .actual = elements.overflowed() ? "" : number_text(elements.value())});
-    return std::nullopt;
-}
 
 /// Reads one package. Goes on after a defect with whatever does not depend on it.
 class PackageReader {
@@ -341,7 +221,7 @@ private:
 
     void above_limit(const format::Field& field, std::uint64_t actual) {
         add({.code = FindingCode::limit_exceeded,
-             .message = fmt::format("{} is {}, but at most {} tensors are allowed; split the model",
+             .message = fmt::format("{} is {}, but at most {} tensors are allowed; split it",
                                     field.name, actual, limits::tensors),
              .offset = field.offset,
              .expected = fmt::format("at most {}", limits::tensors),
@@ -567,24 +447,30 @@ private:
         }
         for (std::size_t i = 0; i < package_.entries_.size(); ++i) {
             judge_order(i);
-            judge_zeros(file_, format::entry_zeros, package_.kind_, entry_offset(i),
-                        label(package_.entries_[i]), findings_);
-            states_[i].elements = format::judge_shape(package_.kind_, package_.entries_[i],
-                                                      entry_offset(i), findings_);
-            bool size_known = states_[i].elements.has_value();
-            if (package_.kind_ == PackageKind::sparse) size_known = judge_sparse(i) && size_known;
-            if (package_.kind_ == PackageKind::low_rank) {
-                size_known = judge_low_rank(i) && size_known;
-            }
-            place_payload(i, size_known);
+            judge_entry(i);
         }
         judge_end();
     }
 
-    void add_to_entry(std::size_t i, const format::Field& field, Finding finding) {
-        finding.offset = entry_offset(i) + field.offset;
-        finding.tensor = label(package_.entries_[i]);
-        add(std::move(finding));
+    void judge_entry(std::size_t i) {
+        const PackageEntry& entry = package_.entries_[i];
+        EntryState& state = states_[i];
+        judge_zeros(file_, format::entry_zeros, package_.kind_, entry_offset(i), label(entry),
+                    findings_);
+        EntryJudge judge(package_.kind_, entry, i, findings_);
+        state.elements = judge.judge_shape();
+        bool size_known = state.elements.has_value();
+        if (package_.kind_ == PackageKind::sparse) {
+            const bool encoding_right = judge.judge_encoding();
+            state.count_right = judge.judge_count(state.elements);
+            size_known = size_known && encoding_right && state.count_right;
+        } else if (package_.kind_ == PackageKind::low_rank) {
+            size_known = judge.judge_factors(size_known) && size_known;
+        }
+        const bool length_right = size_known && judge.judge_payload_length();
+        // Either may be wrong, the count or the length.
+        if (size_known && !length_right) state.count_right = false;
+        place_payload(i, length_right);
     }
 
     void judge_order(std::size_t i) {
@@ -592,88 +478,22 @@ private:
         const std::uint64_t previous = package_.entries_[i - 1].name_hash;
         const std::uint64_t hash = package_.entries_[i].name_hash;
         if (previous < hash) return;
-        add_to_entry(
-            i, entry_field::name_hash,
-            {.code = FindingCode::directory_not_sorted,
-             .message = fmt::format(
-                 "entry {} {}, but entries must ascend strictly by name_hash; sort them{}", i,
-                 previous == hash ? "names the same tensor as the one before it"
+        const bool same = previous == hash;
+        add({.code = FindingCode::directory_not_sorted,
+             .message =
+                 fmt::format("entry {} {}, but entries must ascend strictly by name_hash; {}", i,
+                             same ? "names the same tensor as the one before it"
                                   : "has a smaller name_hash than the one before it",
-                 previous == hash ? " and keep one" : ""),
+                             same ? "keep one of the two" : "sort them"),
+             .offset = entry_offset(i) + entry_field::name_hash.offset,
+             .tensor = label(package_.entries_[i]),
              .expected = fmt::format("above 0x{:016x}", previous),
              .actual = fmt::format("0x{:016x}", hash)});
     }
 
-    // Encoding and count of an ASP1 entry; false when its payload's size does not follow.
-    bool judge_sparse(std::size_t i) {
-        const PackageEntry& entry = package_.entries_[i];
-        EntryState& state = states_[i];
-        const bool encoding_right = entry.encoding == SparseEncoding::index_list ||
-                                    entry.encoding == SparseEncoding::bitmask;
-        if (!encoding_right) {
-            const auto encoding = static_cast<std::uint32_t>(entry.encoding);
-            add_to_entry(i, entry_field::encoding,
-                         {.code = FindingCode::bad_value,
-                          .message = fmt::format("the encoding is {}, but must be 1 (index list) "
-                                                 "or 2 (bitmask); write the package anew",
-                                                 encoding),
-                          .expected = "1 or 2",
-                          .actual = number_text(encoding)});
-        }
-        const std::uint64_t most = state.elements.value_or(limits::sparse_elements);
-        state.count_right = entry.count >= 1 && entry.count <= most;
-        if (!state.count_right) {
-            add_to_entry(i, entry_field::count,
-                         {.code = FindingCode::bad_value,
-                          .message = fmt::format("the stored count is {}, but must be from 1 to "
-                                                 "the tensor's {} elements; write the package anew",
-                                                 entry.count, most),
-                          .expected = fmt::format("1 to {}", most),
-                          .actual = number_text(entry.count)});
-        }
-        return encoding_right && state.count_right;
-    }
-
-    // Rank and scale of an ALR1 entry; false when its payload's size does not follow.
-    bool judge_low_rank(std::size_t i) {
-        const PackageEntry& entry = package_.entries_[i];
-        std::uint64_t most = limits::low_rank;
-        if (states_[i].elements) most = std::min({most, entry.shape.rows(), entry.shape.cols()});
-        const bool rank_right = entry.rank >= 1 && entry.rank <= most;
-        if (!rank_right) {
-            add_to_entry(i, entry_field::low_rank,
-                         {.code = FindingCode::bad_low_rank,
-                          .message = fmt::format("the rank r is {}, but must be from 1 to {}, the "
-                                                 "least of rows, columns and {}; factorize again",
-                                                 entry.rank, most, limits::low_rank),
-                          .expected = fmt::format("1 to {}", most),
-                          .actual = number_text(entry.rank)});
-        }
-        if (entry.rank > limits::low_rank) {
-            add_to_entry(i, entry_field::low_rank,
-                         {.code = FindingCode::limit_exceeded,
-                          .message = fmt::format("the rank r is {}, but at most {} is allowed; "
-                                                 "factorize again with a smaller one",
-                                                 entry.rank, limits::low_rank),
-                          .expected = fmt::format("at most {}", limits::low_rank),
-                          .actual = number_text(entry.rank)});
-        }
-        if (!format::is_finite(entry.scale) || format::is_zero(entry.scale)) {
-            add_to_entry(i, entry_field::scale,
-                         {.code = FindingCode::bad_low_rank,
-                          .message = fmt::format("the scale is {}, but must be finite and not "
-                                                 "zero; write the package anew",
-                                                 entry.scale),
-                          .expected = "finite, not 0",
-                          .actual = fmt::format("{}", entry.scale)});
-        }
-        return rank_right;
-    }
-
     // Judges where the payload lies, and adds its sections when it can be read.
-    void place_payload(std::size_t i, bool size_known) {
+    void place_payload(std::size_t i, bool length_right) {
         const PackageEntry& entry = package_.entries_[i];
-        const bool length_right = size_known && judge_payload_length(i);
         const bool offset_right = judge_payload_offset(i);
         next_payload_.reset();
         if (!offset_right) return;
@@ -687,22 +507,6 @@ private:
         states_[i].readable = true;
         add_payload_sections(i);
         if (i + 1 < entry_count_) add_padding(payloads_end_, i);
-    }
-
-    bool judge_payload_length(std::size_t i) {
-        const PackageEntry& entry = package_.entries_[i];
-        const CheckedSize expected = format::payload_parts(package_.kind_, entry).bytes();
-        if (!expected.overflowed() && entry.payload_length == expected.value()) return true;
-        states_[i].count_right = false;
-        add_to_entry(
-            i, entry_field::payload_length,
-            {.code = FindingCode::length_mismatch,
-             .message = fmt::format("payload_length is {}, but the shape {} and what the "
-                                    "entry stores take {} bytes; write the package anew",
-                                    entry.payload_length, to_string(entry.shape), expected.value()),
-             .expected = number_text(expected.value()),
-             .actual = number_text(entry.payload_length)});
-        return false;
     }
 
     // After an entry whose end is not known, any place that could be right is taken, so that one
@@ -785,8 +589,9 @@ private:
             add(checksum_differs(FindingCode::checksum_mismatch, "the file",
                                  header::checksum.offset, package_.checksum_, checksum));
         }
-        for (std::size_t s = 0; s < sections_.size(); ++s)
+        for (std::size_t s = 0; s < sections_.size(); ++s) {
             judge_section(s, scan.outcomes[s]);
+        }
         for (std::size_t i = 0; i < package_.entries_.size(); ++i) {
             const PackageEntry& entry = package_.entries_[i];
             const std::uint64_t computed = stored_checksum(scan.payload_hashes[i]);
@@ -802,9 +607,9 @@ private:
     }
 
     void judge_mask(std::uint64_t computed) {
-        if (package_.kind_ != PackageKind::sparse || !for_all_entries(&EntryState::positions_right))
-            return;
-        if (computed == package_.mask_checksum_) return;
+        const bool known =
+            package_.kind_ == PackageKind::sparse && for_all_entries(&EntryState::positions_right);
+        if (!known || computed == package_.mask_checksum_) return;
         add(checksum_differs(FindingCode::mask_checksum_mismatch, "the choice of stored elements",
                              header::mask_checksum.offset, package_.mask_checksum_, computed));
     }
@@ -819,7 +624,9 @@ private:
         const Section& section = sections_[index];
         const Part part = parts_[index];
         if (part == Part::padding) {
-            if (outcome.defect != SectionDefect::none) add(describe(section, part, outcome));
+            if (outcome.defect != SectionDefect::none) {
+                add(package_rules::section_finding(file_, section, outcome, ""));
+            }
             return;
         }
         EntryState& state = states_[section.owner];
@@ -831,9 +638,9 @@ private:
         if (outcome.defect == SectionDefect::non_finite) {
             if (std::exchange(state.non_finite_reported, true)) return;
         }
-        Finding finding = describe(section, part, outcome);
+        Finding finding =
+            package_rules::section_finding(file_, section, outcome, element_name(part));
         finding.tensor = label(package_.entries_[section.owner]);
-        finding.element = outcome.element;
         add(std::move(finding));
     }
 
@@ -853,72 +660,10 @@ private:
         return false;
     }
 
-    [[nodiscard]] Finding describe(const Section& section, Part part,
-                                   const SectionOutcome& outcome) const {
-        const std::uint64_t element = outcome.element;
-        switch (outcome.defect) {
-            case SectionDefect::not_zero: {
-                const std::uint64_t offset = section.offset + element;
-                return {.code = FindingCode::padding_not_zero,
-                        .message = "padding must be zero; write the package anew",
-                        .offset = offset,
-                        .expected = "0",
-                        .actual = number_text(load<std::uint8_t>(file_, offset))};
-            }
-            case SectionDefect::non_finite: {
-                const std::uint64_t offset = section.offset + sizeof(float) * element;
-                const float value = load<float>(file_, offset);
-                return {.code = FindingCode::non_finite,
-                        .message = fmt::format("{} is {}, but every value must be finite; make "
-                                               "the adapter anew from finite weights",
-                                               value_name(part, element), value),
-                        .offset = offset,
-                        .expected = "finite",
-                        .actual = fmt::format("{}", value)};
-            }
-            case SectionDefect::out_of_range: {
-                const std::uint64_t offset = section.offset + sizeof(std::uint32_t) * element;
-                const auto index = load<std::uint32_t>(file_, offset);
-                return {.code = FindingCode::index_out_of_range,
-                        .message = fmt::format("element {} of the sparse index is {}, but the "
-                                               "tensor has {} elements; write the package anew",
-                                               element, index, section.elements),
-                        .offset = offset,
-                        .expected = fmt::format("below {}", section.elements),
-                        .actual = number_text(index)};
-            }
-            case SectionDefect::not_ascending: {
-                const std::uint64_t offset = section.offset + sizeof(std::uint32_t) * element;
-                const auto index = load<std::uint32_t>(file_, offset);
-                const auto previous = load<std::uint32_t>(file_, offset - sizeof(std::uint32_t));
-                return {.code = FindingCode::index_not_ascending,
-                        .message = fmt::format("element {} of the sparse index is {} after {}, but "
-                                               "indexes must ascend strictly; sort them",
-                                               element, index, previous),
-                        .offset = offset,
-                        .expected = fmt::format("above {}", previous),
-                        .actual = number_text(index)};
-            }
-            case SectionDefect::bits_past_end:
-                return {.code = FindingCode::mask_bits_past_end,
-                        .message = fmt::format("bit {} of the bitmask is set, but the tensor has "
-                                               "{} elements; write the package anew",
-                                               element, section.elements),
-                        .offset = section.offset + element / 8,
-                        .expected = fmt::format("below {}", section.elements),
-                        .actual = number_text(element)};
-            case SectionDefect::bad_scale:  // no package has scales
-            case SectionDefect::none:
-                break;
-        }
-        return {};
-    }
-
-    [[nodiscard]] std::string value_name(Part part, std::uint64_t element) const {
-        if (part == Part::factor_a) return fmt::format("element {} of A", element);
-        if (part == Part::factor_b) return fmt::format("element {} of B", element);
-        return fmt::format(
-            "{} {}", package_.kind_ == PackageKind::sparse ? "stored value" : "element", element);
+    [[nodiscard]] std::string_view element_name(Part part) const noexcept {
+        if (part == Part::factor_a) return "element {} of A";
+        if (part == Part::factor_b) return "element {} of B";
+        return package_.kind_ == PackageKind::sparse ? "stored value {}" : "element {}";
     }
 
     void judge_retention() {

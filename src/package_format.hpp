@@ -4,7 +4,6 @@
 
 #include <bit>
 #include <cstdint>
-#include <optional>
 #include <string_view>
 
 #include "trlm/adapt/checked.hpp"
@@ -16,6 +15,11 @@ inline constexpr std::uint32_t version = 1;
 inline constexpr std::uint64_t magic_bytes = 4;
 inline constexpr std::uint64_t header_bytes = 128;
 inline constexpr std::uint64_t entry_bytes = 64;
+
+/// Where entry `index` of the directory starts.
+[[nodiscard]] constexpr std::uint64_t entry_offset(std::uint64_t index) noexcept {
+    return header_bytes + entry_bytes * index;
+}
 
 /// A field of the header or of an entry: u32 or u64 by its width, or plain bytes.
 struct Field {
@@ -142,12 +146,6 @@ struct PayloadParts {
 [[nodiscard]] inline float retention_of(std::uint64_t stored, std::uint64_t elements) noexcept {
     return static_cast<float>(static_cast<double>(stored) / static_cast<double>(elements));
 }
-
-/// The elements of a tensor whose rank and dims keep their rules; else nothing, after `bad_rank`,
-/// `bad_dim`, `size_overflow`, `limit_exceeded` or, for ALR1, `bad_low_rank` at the entry.
-[[nodiscard]] std::optional<std::uint64_t> judge_shape(PackageKind kind, const PackageEntry& entry,
-                                                       std::uint64_t entry_offset,
-                                                       Findings& findings);
 
 /// +0 or -0, whatever the host does with subnormals.
 [[nodiscard]] constexpr bool is_zero(float value) noexcept {

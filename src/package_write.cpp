@@ -6,6 +6,7 @@
 #include "fp_environment.hpp"
 #include "guard.hpp"
 #include "package_format.hpp"
+#include "package_rules.hpp"
 #include "trlm/adapt/checksum.hpp"
 #include "trlm/adapt/limits.hpp"
 #include "trlm/adapt/package.hpp"
@@ -16,6 +17,8 @@ namespace {
 namespace format = package_format;
 namespace header = package_format::header;
 namespace entry_field = package_format::entry;
+using package_format::entry_offset;
+using package_rules::EntryJudge;
 
 // What is stored of one entry, in directory order.
 struct Draft {
@@ -89,7 +92,7 @@ private:
         for (std::size_t i = 0; i < drafts_.size(); ++i) {
             Draft& draft = drafts_[i];
             const auto elements =
-                format::judge_shape(content_.kind, draft.entry, entry_offset(i), findings_);
+                EntryJudge(content_.kind, draft.entry, i, findings_).judge_shape();
             if (!elements) continue;
             draft.elements = *elements;
             std::visit([&](const auto& delta) { draft_delta(draft, delta); }, draft.content->delta);
@@ -159,23 +162,11 @@ private:
     bool judge_indexes(const Draft& draft, std::span<const std::uint32_t> indexes) {
         for (std::size_t i = 0; i < indexes.size(); ++i) {
             if (indexes[i] >= draft.elements) {
-                add(draft, {.code = FindingCode::index_out_of_range,
-                            .message = fmt::format("element {} of the sparse index is {}, but the "
-                                                   "tensor has {} elements",
-                                                   i, indexes[i], draft.elements),
-                            .element = i,
-                            .expected = fmt::format("below {}", draft.elements),
-                            .actual = fmt::format("{}", indexes[i])});
+                add(draft, package_rules::index_out_of_range(i, indexes[i], draft.elements));
                 return false;
             }
             if (i > 0 && indexes[i] <= indexes[i - 1]) {
-                add(draft, {.code = FindingCode::index_not_ascending,
-                            .message = fmt::format("element {} of the sparse index is {} after {}, "
-                                                   "but indexes must ascend strictly; sort them",
-                                                   i, indexes[i], indexes[i - 1]),
-                            .element = i,
-                            .expected = fmt::format("above {}", indexes[i - 1]),
-                            .actual = fmt::format("{}", indexes[i])});
+                add(draft, package_rules::index_not_ascending(i, indexes[i], indexes[i - 1]));
                 return false;
             }
         }
@@ -183,15 +174,11 @@ private:
     }
 
     void add(const Draft& draft, Finding finding) {
-        finding.tensor = tensor_label(draft.entry.name, draft.entry.name_hash);
+        finding.tensor = package_rules::label(draft.entry);
         findings_.add(std::move(finding));
     }
 
     // -------------------------------------------------------------------------------- layout
-
-    static constexpr std::uint64_t entry_offset(std::size_t index) noexcept {
-        return format::header_bytes + format::entry_bytes * index;
-    }
 
     // Offsets of everything, and the file's bytes, zero.
     bool lay_out() {

@@ -14,7 +14,7 @@ namespace {
 
 // Small enough to stay in the second-level cache between the hashes and the check, and a multiple
 // of every element's size, so that no element straddles two chunks.
-constexpr std::uint64_t chunk_bytes = 64 * 1024;
+constexpr std::uint64_t chunk_bytes = 65'536;
 constexpr std::uint64_t checksum_bytes = 8;
 
 template <class T>
