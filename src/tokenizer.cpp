@@ -587,7 +587,10 @@ private:
 };
 
 void append(std::vector<std::byte>& bytes, Bytes more) {
-    for (const std::byte byte : more) bytes.push_back(byte);  // gcc 12 warns of insert, wrongly
+    // Not insert: gcc 12 wrongly warns of it.
+    for (const std::byte byte : more) {
+        bytes.push_back(byte);
+    }
 }
 
 void append(std::vector<std::byte>& bytes, std::uint32_t number) {

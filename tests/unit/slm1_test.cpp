@@ -100,7 +100,7 @@ public:
         file_.insert(file_.begin() + static_cast<std::ptrdiff_t>(place),
                      static_cast<std::size_t>(count), std::byte{0});
         std::uint64_t entries = directory;
-        for (const std::uint64_t offset : {64, 80, 92})
+        for (const std::uint64_t offset : {64U, 80U, 92U})
             move(offset, place, count);
         if (entries >= place) entries += count;
         for (std::size_t i = 0; i < tensor_count; ++i) {
@@ -289,7 +289,7 @@ TEST_CASE("a dimension of the shape does not wrap") {
 
 TEST_CASE("less than a header is truncated, and nothing else") {
     const File file = sample::model(Dtype::f32);
-    for (const std::size_t size : {0, 1, 3, 4, 100, 107}) {
+    for (const std::size_t size : {0U, 1U, 3U, 4U, 100U, 107U}) {
         CHECK(codes(File(file.begin(), file.begin() + static_cast<std::ptrdiff_t>(size))) ==
               Codes{"truncated"});
     }
@@ -349,7 +349,7 @@ TEST_CASE("header fields keep their rules") {
     }
     CHECK(with(52, 1U).empty());  // max_context
     CHECK(with(52, largest).empty());
-    for (const std::uint64_t offset : {56, 60}) {  // rope_theta, rms_norm_epsilon
+    for (const std::uint64_t offset : {56U, 60U}) {  // rope_theta, rms_norm_epsilon
         CAPTURE(offset);
         for (const float value : {0.0F, -0.0F, -1.0F, not_a_number, infinity, -infinity}) {
             CHECK(with(offset, value) == bad_value);
