@@ -516,7 +516,7 @@ TEST_CASE("More findings than are kept are counted", "[package]") {
 
 // ---------------------------------------------------------------------------------------- payload
 
-TEST_CASE("Values are finite; the first offending one of each tensor is named", "[package]") {
+TEST_CASE("Values are finite, the first offending one of each tensor is named", "[package]") {
     File dense = dense_file();
     const auto second = dense.get<std::uint64_t>(entry(1) + 32);
     dense.put(256 + 4 * 7, infinity).put(256 + 4 * 9, nan_value).put(second + 8, -infinity);
