@@ -289,13 +289,15 @@ private:
             const std::uint64_t hash = tensor_name_hash(contract.name);
             auto found = std::lower_bound(model_.by_hash_.begin(), model_.by_hash_.end(),
                                           std::pair(hash, std::size_t{0}));
-            const bool present = found != model_.by_hash_.end() && found->first == hash;
-            if (!present) missing_.push_back(std::move(contract));
+            if (found == model_.by_hash_.end() || found->first != hash) {
+                missing_.push_back(std::move(contract));
+                return missing_.size() <= limits::findings;
+            }
             for (; found != model_.by_hash_.end() && found->first == hash; ++found) {
                 model_.tensors_[found->second].name = contract.name;
                 contract_[found->second] = contract.shape;
             }
-            return missing_.size() <= limits::findings;
+            return true;
         };
         every_name_known_ = slm1::visit_contract(header_.shape(), header_.u32(Field::flags), visit);
     }

@@ -30,13 +30,13 @@ constexpr std::uint64_t merge_bytes = 16;
 /// A u32 of a section's header.
 struct SectionField {
     std::string_view name;
-    std::uint64_t offset;
+    std::uint64_t offset = 0;
 };
 
 /// A u32 with one legal value.
 struct FixedField {
     SectionField field;
-    std::uint32_t value;
+    std::uint32_t value = 0;
 };
 
 constexpr std::array btok_fields{

@@ -664,7 +664,7 @@ TEST_CASE("no tensor is missed or unexpected when layer_count or model_type is w
 
 TEST_CASE("a directory of the largest size is judged") {
     Edited file;
-    file.insert(directory, 64 * limits::tensors);
+    file.insert(directory, std::uint64_t{64} * limits::tensors);
     file.set(80, directory).set(88, limits::tensors);
     const Findings findings = findings_of(file.sealed());
     CHECK(findings.full());
