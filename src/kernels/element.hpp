@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 
 #include "trlm/adapt/rounding.hpp"
 
@@ -90,10 +91,17 @@ int round_stochastic(float w, float inv, float u) {
 
 /// What rounding needs to know of a group's values.
 struct GroupExtremes {
-    float min = 0;         ///< of w
-    float max = 0;         ///< of w
-    float max_change = 0;  ///< max |fl(w - old)|, when asked for
+    float min = std::numeric_limits<float>::infinity();   ///< of w
+    float max = -std::numeric_limits<float>::infinity();  ///< of w
+    float max_change = 0;                                 ///< max |fl(w - old)|
     bool finite = true;
+
+    void take(float w, float old) {
+        min = std::min(min, w);
+        max = std::max(max, w);
+        max_change = std::max(max_change, std::fabs(w - old));
+        finite = finite && is_finite(w);
+    }
 };
 
 /// How a touched group is rounded, decided from its extremes.

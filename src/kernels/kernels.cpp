@@ -217,23 +217,13 @@ inline void finish_delta(VF delta, float* out, std::uint32_t* marks) {
     }
 }
 
-template <Epilogue kEpilogue>
-inline void finish_delta_one(float delta, float& out, std::uint32_t* mark) {
-    if constexpr (kEpilogue == Epilogue::store) {
-        out = delta;
-    } else {
-        add_one(delta, out, mark);
-    }
-}
-
-/// kRows rows times one panel of columns, `width` of which exist.
+/// kRows rows times one whole panel of columns. The sums stay in registers.
 template <Epilogue kEpilogue, std::size_t kRows>
-void low_rank_tile(const float* HWY_RESTRICT a, const std::byte* b, std::size_t rank, float c,
-                   float* w, std::uint32_t* touched, std::size_t stride, std::size_t width) {
+HWY_INLINE void low_rank_tile(const float* HWY_RESTRICT a, const std::byte* b, std::size_t rank,
+                              float c, float* w, std::uint32_t* touched, std::size_t stride) {
     const F df;
     const std::size_t lanes = hn::Lanes(df);
     constexpr std::size_t kVectors = panel_width / hn::MaxLanes(F());
-    constexpr bool kMark = kEpilogue == Epilogue::add_and_mark;
     VF sum[kRows][kVectors];
     for (std::size_t v = 0; v < kVectors; ++v) {
         const auto va = hn::LoadU(df, a + v * lanes);
@@ -243,29 +233,63 @@ void low_rank_tile(const float* HWY_RESTRICT a, const std::byte* b, std::size_t 
     }
     for (std::size_t k = 1; k < rank; ++k) {
         const float* row = a + k * panel_width;
-        for (std::size_t v = 0; v < kVectors; ++v) {
-            const auto va = hn::LoadU(df, row + v * lanes);
-            for (std::size_t i = 0; i < kRows; ++i) {
-                sum[i][v] = hn::Add(sum[i][v], hn::Mul(hn::Set(df, load_f32(b, i * rank + k)), va));
+        VF va[kVectors];
+        for (std::size_t v = 0; v < kVectors; ++v)
+            va[v] = hn::LoadU(df, row + v * lanes);
+        for (std::size_t i = 0; i < kRows; ++i) {
+            const auto vb = hn::Set(df, load_f32(b, i * rank + k));
+            for (std::size_t v = 0; v < kVectors; ++v) {
+                sum[i][v] = hn::Add(sum[i][v], hn::Mul(vb, va[v]));
             }
         }
     }
     const auto vc = hn::Set(df, c);
     for (std::size_t i = 0; i < kRows; ++i) {
         for (std::size_t v = 0; v < kVectors; ++v) {
-            const std::size_t j = v * lanes;
-            const auto delta = hn::Mul(vc, sum[i][v]);
-            float* out = w + i * stride + j;
-            std::uint32_t* marks = kMark ? touched + i * stride + j : nullptr;
-            if (j + lanes <= width) {
-                finish_delta<kEpilogue>(delta, out, marks);
-            } else if (j < width) {
-                alignas(64) float edge[panel_width] = {};
-                hn::Store(delta, df, edge);
-                for (std::size_t e = 0; e < width - j; ++e) {
-                    finish_delta_one<kEpilogue>(edge[e], out[e], kMark ? marks + e : nullptr);
-                }
-            }
+            const std::size_t at = i * stride + v * lanes;
+            finish_delta<kEpilogue>(hn::Mul(vc, sum[i][v]), w + at, touched + at);
+        }
+    }
+}
+
+/// A whole panel of all rows, kRows at a time.
+template <Epilogue kEpilogue>
+void low_rank_panel(const LowRankOperand& operand, std::size_t panel, const std::byte* b,
+                    std::size_t rows, float* w, std::uint32_t* touched, std::size_t stride) {
+    constexpr std::size_t kRows = 4;
+    const float* a = operand.packed_a + panel * panel_width * operand.rank;
+    const std::size_t b_row = operand.rank * sizeof(float);
+    std::size_t i = 0;
+    for (; i + kRows <= rows; i += kRows) {
+        low_rank_tile<kEpilogue, kRows>(a, b + i * b_row, operand.rank, operand.c, w + i * stride,
+                                        touched + i * stride, stride);
+    }
+    for (; i < rows; ++i) {
+        low_rank_tile<kEpilogue, 1>(a, b + i * b_row, operand.rank, operand.c, w + i * stride,
+                                    touched + i * stride, stride);
+    }
+}
+
+/// The columns that do not fill a panel, row by row over a panel of their own.
+template <Epilogue kEpilogue>
+void low_rank_edge(const LowRankOperand& operand, std::size_t panel, const std::byte* b,
+                   std::size_t rows, float* w, std::uint32_t* touched) {
+    const std::size_t first = panel * panel_width;
+    const std::size_t width = operand.cols - first;
+    for (std::size_t i = 0; i < rows; ++i) {
+        alignas(64) float edge[panel_width] = {};
+        alignas(64) std::uint32_t marks[panel_width] = {};
+        float* row = w + i * operand.cols + first;
+        std::uint32_t* row_marks = touched + i * operand.cols + first;
+        std::memcpy(edge, row, width * sizeof *edge);
+        if constexpr (kEpilogue == Epilogue::add_and_mark) {
+            std::memcpy(marks, row_marks, width * sizeof *marks);
+        }
+        low_rank_panel<kEpilogue>(operand, panel, b + i * operand.rank * sizeof(float), 1, edge,
+                                  marks, panel_width);
+        std::memcpy(row, edge, width * sizeof *edge);
+        if constexpr (kEpilogue == Epilogue::add_and_mark) {
+            std::memcpy(row_marks, marks, width * sizeof *marks);
         }
     }
 }
@@ -273,25 +297,20 @@ void low_rank_tile(const float* HWY_RESTRICT a, const std::byte* b, std::size_t 
 template <Epilogue kEpilogue>
 void low_rank(const LowRankOperand& operand, const std::byte* b, std::size_t rows, float* w,
               std::uint32_t* touched) {
-    constexpr std::size_t kRows = 4;
-    constexpr bool kMark = kEpilogue == Epilogue::add_and_mark;
-    const std::size_t cols = operand.cols;
-    const std::size_t b_row = operand.rank * sizeof(float);
-    for (std::size_t first = 0; first < cols; first += panel_width) {
-        const float* a = operand.packed_a + first * operand.rank;
-        const std::size_t width = HWY_MIN(panel_width, cols - first);
-        std::size_t i = 0;
-        for (; i + kRows <= rows; i += kRows) {
-            const std::size_t at = i * cols + first;
-            low_rank_tile<kEpilogue, kRows>(a, b + i * b_row, operand.rank, operand.c, w + at,
-                                            kMark ? touched + at : nullptr, cols, width);
-        }
-        for (; i < rows; ++i) {
-            const std::size_t at = i * cols + first;
-            low_rank_tile<kEpilogue, 1>(a, b + i * b_row, operand.rank, operand.c, w + at,
-                                        kMark ? touched + at : nullptr, cols, width);
-        }
+    const std::size_t panels = operand.cols / panel_width;
+    for (std::size_t panel = 0; panel < panels; ++panel) {
+        const std::size_t first = panel * panel_width;
+        low_rank_panel<kEpilogue>(operand, panel, b, rows, w + first, touched + first,
+                                  operand.cols);
     }
+    if (operand.cols % panel_width != 0) {
+        low_rank_edge<kEpilogue>(operand, panels, b, rows, w, touched);
+    }
+}
+
+/// A pointer that takes part in the arithmetic on pointers but is never read or written.
+inline std::uint32_t* unmarked(float* w) {
+    return reinterpret_cast<std::uint32_t*>(w);
 }
 
 void add_low_rank(const LowRankOperand& operand, const std::byte* b, std::size_t rows, float* w,
@@ -299,13 +318,13 @@ void add_low_rank(const LowRankOperand& operand, const std::byte* b, std::size_t
     if (touched != nullptr) {
         low_rank<Epilogue::add_and_mark>(operand, b, rows, w, touched);
     } else {
-        low_rank<Epilogue::add>(operand, b, rows, w, nullptr);
+        low_rank<Epilogue::add>(operand, b, rows, w, unmarked(w));
     }
 }
 
 void multiply_low_rank(const LowRankOperand& operand, const std::byte* b, std::size_t rows,
                        float* delta) {
-    low_rank<Epilogue::store>(operand, b, rows, delta, nullptr);
+    low_rank<Epilogue::store>(operand, b, rows, delta, unmarked(delta));
 }
 
 using MF = hn::Mask<F>;
@@ -342,76 +361,125 @@ struct Group {
     bool touched = false;
 };
 
-/// Takes the group's new values from the tile (kGiven), or makes them from codes and operands.
-template <bool kGiven>
-Group load_group(const GroupTile& tile, std::size_t g) {
-    const F df;
-    const U du;
-    const std::size_t lanes = hn::Lanes(df);
-    const std::size_t first = g * tile.group_size;
-    const std::size_t count = tile.group_size;
-    const float scale = kGiven ? 0.0F : load_f32(tile.old_scales, g);
-    const auto vs = hn::Set(df, scale);
-    const auto zero = hn::Zero(df);
-    const auto exponent = hn::Set(du, 0x7f800000U);
-    auto bad = hn::Zero(du);
-    auto marks = hn::Zero(du);
-    auto change = zero;
-    auto min = hn::Set(df, std::numeric_limits<float>::infinity());
-    auto max = hn::Neg(min);
-    Group group;
-    group.w = kGiven ? tile.w + first : tile.group;
-    std::size_t j = 0;
-    for (; j + lanes <= count; j += lanes) {
-        const std::size_t at = first + j;
-        VF w;
-        VF old;
-        if constexpr (kGiven) {
-            w = hn::LoadU(df, tile.w + at);
-            old = tile.old != nullptr ? hn::LoadU(df, tile.old + at) : w;
-            if (tile.touched != nullptr) marks = hn::Or(marks, hn::LoadU(du, tile.touched + at));
-        } else {
-            old = decoded(tile.old_codes + at, vs);
-            w = old;
-            for (const DenseOperand& operand : tile.operands) {
-                const auto delta = dense_delta(operand, at);
-                const auto none = hn::Eq(delta, zero);
-                marks = hn::Or(marks, hn::VecFromMask(du, hn::RebindMask(du, hn::Not(none))));
-                w = hn::IfThenElse(none, w, hn::Add(w, delta));
-            }
-            hn::StoreU(w, df, tile.group + j);
-        }
-        const auto bits = hn::And(hn::BitCast(du, w), exponent);
-        bad = hn::Or(bad, hn::VecFromMask(du, hn::Eq(bits, exponent)));
+/// Running extremes of a group, a vector wide.
+struct ExtremeLanes {
+    VU marks;    ///< bits of all deltas: all zero but for signs where untouched
+    VU largest;  ///< largest magnitude, as bits
+    VF change;
+    VF min;
+    VF max;
+
+    // Written out: a generated constructor would not be compiled for the target.
+    HWY_INLINE ExtremeLanes() {
+        const F df;
+        const U du;
+        marks = hn::Zero(du);
+        largest = hn::Zero(du);
+        change = hn::Zero(df);
+        min = hn::Set(df, std::numeric_limits<float>::infinity());
+        max = hn::Neg(min);
+    }
+
+    HWY_INLINE void take(VF w, VF old) {
+        largest = hn::Max(largest, magnitude_bits(w));
         min = hn::Min(min, w);
         max = hn::Max(max, w);
         change = hn::Max(change, hn::Abs(hn::Sub(w, old)));
     }
-    group.touched =
-        (kGiven && tile.touched == nullptr) || !hn::AllTrue(du, hn::Eq(marks, hn::Zero(du)));
-    GroupExtremes& extremes = group.extremes;
-    extremes.finite = hn::AllTrue(du, hn::Eq(bad, hn::Zero(du)));
-    extremes.min = hn::GetLane(hn::MinOfLanes(df, min));
-    extremes.max = hn::GetLane(hn::MaxOfLanes(df, max));
-    extremes.max_change = hn::GetLane(hn::MaxOfLanes(df, change));
-    for (; j < count; ++j) {
-        const std::size_t at = first + j;
-        float old = kGiven && tile.old != nullptr ? tile.old[at] : group.w[j];
-        if constexpr (!kGiven) {
-            old = static_cast<float>(tile.old_codes[at]) * scale;
-            float w = old;
-            for (const DenseOperand& operand : tile.operands) {
-                add_one(dense_delta_one(operand, at), w, nullptr);
-            }
-            tile.group[j] = w;
-        }
-        const float w = group.w[j];
-        extremes.finite = extremes.finite && is_finite(w);
-        extremes.min = HWY_MIN(extremes.min, w);
-        extremes.max = HWY_MAX(extremes.max, w);
-        extremes.max_change = HWY_MAX(extremes.max_change, std::fabs(w - old));
-        group.touched = group.touched || is_touched<kGiven>(tile, at);
+
+    HWY_INLINE void store(Group& group) const {
+        const F df;
+        const U du;
+        const auto magnitudes = hn::And(marks, hn::Set(du, 0x7fffffffU));
+        group.touched = !hn::AllTrue(du, hn::Eq(magnitudes, hn::Zero(du)));
+        group.extremes.finite = hn::AllFalse(du, hn::Gt(largest, hn::Set(du, 0x7f7fffffU)));
+        group.extremes.min = hn::GetLane(hn::MinOfLanes(df, min));
+        group.extremes.max = hn::GetLane(hn::MaxOfLanes(df, max));
+        group.extremes.max_change = hn::GetLane(hn::MaxOfLanes(df, change));
     }
+};
+
+/// Adds the operands to w and the bits of their deltas to `marks`. kOne: there is just one.
+template <bool kOne>
+HWY_INLINE VF with_operands(VF w, const DenseOperand& first, const GroupTile& tile, std::size_t at,
+                            VU& marks) {
+    const F df;
+    const U du;
+    const auto zero = hn::Zero(df);
+    const auto delta = dense_delta(first, at);
+    marks = hn::Or(marks, hn::BitCast(du, delta));
+    w = hn::IfThenElse(hn::Eq(delta, zero), w, hn::Add(w, delta));
+    if constexpr (!kOne) {
+        for (std::size_t i = 1; i < tile.operands.size(); ++i) {
+            const auto next = dense_delta(tile.operands[i], at);
+            marks = hn::Or(marks, hn::BitCast(du, next));
+            w = hn::IfThenElse(hn::Eq(next, zero), w, hn::Add(w, next));
+        }
+    }
+    return w;
+}
+
+/// Makes a group's new values from its codes and the operands.
+template <bool kOne>
+Group make_group(const GroupTile& tile, std::size_t g) {
+    const F df;
+    const std::size_t lanes = hn::Lanes(df);
+    const std::size_t count = tile.group_size;
+    const std::size_t first = g * count;
+    const std::int8_t* codes = tile.old_codes + first;
+    const DenseOperand operand = tile.operands[0];
+    float* HWY_RESTRICT w = tile.group;
+    const float scale = load_f32(tile.old_scales, g);
+    const auto vs = hn::Set(df, scale);
+    ExtremeLanes lanes_extremes;
+    std::size_t j = 0;
+    for (; j + lanes <= count; j += lanes) {
+        const auto old = decoded(codes + j, vs);
+        const auto fused = with_operands<kOne>(old, operand, tile, first + j, lanes_extremes.marks);
+        hn::StoreU(fused, df, w + j);
+        lanes_extremes.take(fused, old);
+    }
+    Group group;
+    group.w = w;
+    lanes_extremes.store(group);
+    for (; j < count; ++j) {
+        const float old = static_cast<float>(codes[j]) * scale;
+        w[j] = old;
+        for (const DenseOperand& each : tile.operands) {
+            add_one(dense_delta_one(each, first + j), w[j], nullptr);
+        }
+        group.extremes.take(w[j], old);
+        group.touched = group.touched || is_touched<false>(tile, first + j);
+    }
+    return group;
+}
+
+/// Looks at a group's new values where the tile has them.
+Group look_at_group(const GroupTile& tile, std::size_t g) {
+    const F df;
+    const U du;
+    const std::size_t lanes = hn::Lanes(df);
+    const std::size_t count = tile.group_size;
+    const std::size_t first = g * count;
+    const float* w = tile.w + first;
+    const float* old = tile.old == nullptr ? w : tile.old + first;
+    ExtremeLanes lanes_extremes;
+    std::size_t j = 0;
+    for (; j + lanes <= count; j += lanes) {
+        lanes_extremes.take(hn::LoadU(df, w + j), hn::LoadU(df, old + j));
+        if (tile.touched != nullptr) {
+            lanes_extremes.marks =
+                hn::Or(lanes_extremes.marks, hn::LoadU(du, tile.touched + first + j));
+        }
+    }
+    Group group;
+    group.w = w;
+    lanes_extremes.store(group);
+    for (; j < count; ++j) {
+        group.extremes.take(w[j], old[j]);
+        group.touched = group.touched || is_touched<true>(tile, first + j);
+    }
+    group.touched = group.touched || tile.touched == nullptr;
     return group;
 }
 
@@ -425,13 +493,13 @@ inline VU mix_lanes(VU z) {
 }
 
 /// `uniform` of elements index, index + 1, ...
-inline VF uniform_lanes(std::uint64_t key, std::uint64_t index) {
+HWY_INLINE VF uniform_lanes(std::uint64_t key, std::uint64_t index) {
     const F df;
     const U du;
     const I di;
     const std::size_t lanes = hn::Lanes(df);
     const auto lo32 = static_cast<std::uint32_t>(index);
-    if (lo32 > ~0U - lanes) {  // the low half wraps inside the vector
+    if (HWY_UNLIKELY(lo32 > ~0U - lanes)) {  // the low half wraps inside the vector
         alignas(64) float buffer[panel_width];
         for (std::size_t i = 0; i < lanes; ++i)
             buffer[i] = uniform(key, index + i);
@@ -440,10 +508,20 @@ inline VF uniform_lanes(std::uint64_t key, std::uint64_t index) {
     const auto k0 = hn::Set(du, static_cast<std::uint32_t>(key));
     const auto k1 = hn::Set(du, static_cast<std::uint32_t>(key >> 32));
     const auto hi = hn::Set(du, static_cast<std::uint32_t>(index >> 32) * 0x9e3779b9U);
-    const auto lane = hn::Iota(du, lo32);
+    // Iota from a constant: from a variable it is built in memory, lane by lane.
+    const auto lane = hn::Add(hn::Iota(du, 0), hn::Set(du, lo32));
     const auto h = mix_lanes(hn::Add(hn::Xor(mix_lanes(hn::Xor(lane, k0)), k1), hi));
     const auto bits = hn::BitCast(di, hn::ShiftRight<8>(h));  // below 2^24: exact as f32
     return hn::Mul(hn::ConvertTo(df, bits), hn::Set(df, 0x1p-24F));
+}
+
+/// The nearest whole number of |x| < 2^22, ties to even: adding 1.5 * 2^23 leaves it in the low
+/// bits of the sum.
+HWY_INLINE hn::Vec<I> nearest_code(VF x) {
+    const F df;
+    const I di;
+    const auto magic = hn::Set(df, 0x1.8p23F);
+    return hn::Sub(hn::BitCast(di, hn::Add(x, magic)), hn::BitCast(di, magic));
 }
 
 /// With a scale fitted to the group no code can pass its bounds, and nothing is infinite.
@@ -455,7 +533,7 @@ void encode_nearest(const float* HWY_RESTRICT w, float inv, std::size_t count,
     const auto vi = hn::Set(df, inv);
     std::size_t j = 0;
     for (; j + lanes <= count; j += lanes) {
-        const auto code = hn::NearestInt(hn::Mul(hn::LoadU(df, w + j), vi));
+        const auto code = nearest_code(hn::Mul(hn::LoadU(df, w + j), vi));
         hn::StoreU(hn::DemoteTo(d8, code), d8, codes + j);
     }
     for (; j < count; ++j)
@@ -463,21 +541,24 @@ void encode_nearest(const float* HWY_RESTRICT w, float inv, std::size_t count,
 }
 
 template <class Q>
-inline hn::Vec<I> to_code(VF x) {
+HWY_INLINE hn::Vec<I> clamped_code(VF x) {
     const F df;
-    return hn::NearestInt(hn::Max(hn::Set(df, Q::lo), hn::Min(hn::Set(df, Q::hi), x)));
+    return nearest_code(hn::Max(hn::Set(df, Q::lo), hn::Min(hn::Set(df, Q::hi), x)));
 }
 
 template <class Q, bool kGiven>
-void encode_stochastic(const GroupRounding& rounding, const GroupTile& tile, const float* w,
+void encode_stochastic(const GroupRounding& rounding, const GroupTile& shared, const float* w,
                        std::size_t first) {
     const F df;
     const I di;
     const I8 d8;
     const std::size_t lanes = hn::Lanes(df);
+    // Copies: what is stored through `codes` could otherwise change the originals.
+    const GroupTile tile = shared;
+    const bool kept = rounding.scale_kept;
     const auto inv = hn::Set(df, rounding.inv);
     const std::int8_t* old_codes = tile.old_codes + first;
-    std::int8_t* codes = tile.codes + first;
+    std::int8_t* HWY_RESTRICT codes = tile.codes + first;
     std::size_t j = 0;
     for (; j + lanes <= tile.group_size; j += lanes) {
         const auto scaled = hn::Mul(hn::LoadU(df, w + j), inv);
@@ -486,9 +567,10 @@ void encode_stochastic(const GroupRounding& rounding, const GroupTile& tile, con
         const auto floor = hn::Floor(x);
         const auto up =
             hn::Lt(uniform_lanes(tile.key, tile.first_element + first + j), hn::Sub(x, floor));
-        const auto drawn = to_code<Q>(hn::Add(floor, hn::IfThenElseZero(up, hn::Set(df, 1.0F))));
+        const auto drawn =
+            clamped_code<Q>(hn::Add(floor, hn::IfThenElseZero(up, hn::Set(df, 1.0F))));
         const auto still =
-            rounding.scale_kept ? hn::PromoteTo(di, hn::LoadU(d8, old_codes + j)) : to_code<Q>(x);
+            kept ? hn::PromoteTo(di, hn::LoadU(d8, old_codes + j)) : clamped_code<Q>(x);
         const auto touched = hn::RebindMask(di, touched_lanes<kGiven>(tile, first + j));
         hn::StoreU(hn::DemoteTo(d8, hn::IfThenElse(touched, drawn, still)), d8, codes + j);
     }
@@ -498,17 +580,22 @@ void encode_stochastic(const GroupRounding& rounding, const GroupTile& tile, con
             code = round_stochastic<Q>(w[j], rounding.inv,
                                        uniform(tile.key, tile.first_element + first + j));
         } else {
-            code = rounding.scale_kept ? old_codes[j] : round_nearest<Q>(w[j], rounding.inv);
+            code = kept ? old_codes[j] : round_nearest<Q>(w[j], rounding.inv);
         }
         codes[j] = static_cast<std::int8_t>(code);
     }
 }
 
-template <class Q, bool kGiven>
+template <class Q, bool kGiven, bool kOne>
 std::size_t encode_groups(const GroupTile& tile) {
     for (std::size_t g = 0; g < tile.groups; ++g) {
         const std::size_t first = g * tile.group_size;
-        const Group group = load_group<kGiven>(tile, g);
+        Group group;
+        if constexpr (kGiven) {
+            group = look_at_group(tile, g);
+        } else {
+            group = make_group<kOne>(tile, g);
+        }
         if (!group.touched) {
             std::memcpy(tile.codes + first, tile.old_codes + first, tile.group_size);
             std::memcpy(tile.scales + 4 * g, tile.old_scales + 4 * g, 4);
@@ -530,7 +617,9 @@ std::size_t encode_groups(const GroupTile& tile) {
 
 template <class Q>
 std::size_t encode(const GroupTile& tile) {
-    return tile.w != nullptr ? encode_groups<Q, true>(tile) : encode_groups<Q, false>(tile);
+    if (tile.w != nullptr) return encode_groups<Q, true, false>(tile);
+    return tile.operands.size() == 1 ? encode_groups<Q, false, true>(tile)
+                                     : encode_groups<Q, false, false>(tile);
 }
 
 /// Eight partial sums over the columns j mod 8, kept in as many vectors as they need.

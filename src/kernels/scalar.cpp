@@ -120,13 +120,7 @@ Group load_group(const GroupTile& tile, std::size_t g) {
             }
             tile.group[j] = w;
         }
-        const float w = group.w[j];
-        GroupExtremes& extremes = group.extremes;
-        if (j == 0) extremes.min = extremes.max = w;
-        extremes.min = std::min(extremes.min, w);
-        extremes.max = std::max(extremes.max, w);
-        extremes.max_change = std::max(extremes.max_change, std::fabs(w - old));
-        extremes.finite = extremes.finite && is_finite(w);
+        group.extremes.take(group.w[j], old);
         group.touched = group.touched || is_touched(tile, at);
     }
     return group;
