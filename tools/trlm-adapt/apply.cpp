@@ -382,8 +382,14 @@ Result<DigestedReport> apply_stack(const Request& request, const ApplyPlan& plan
     const StopRequests stop_requests;
     ProgressBar bar(request.dry_run ? "predicting" : "applying", progress);
     ApplyOptions options = request.options;
-    options.progress = [&](std::uint64_t done, std::uint64_t total) {
-        return bar.update(done, total);
+    // A prediction passes over everything twice.
+    const std::uint64_t passes = request.dry_run ? 2 : 1;
+    std::uint64_t earlier_passes = 0;
+    std::uint64_t latest = 0;
+    options.progress = [&](std::uint64_t done_bytes, std::uint64_t total) {
+        if (done_bytes < latest) earlier_passes += total;
+        latest = done_bytes;
+        return bar.update(earlier_passes + done_bytes, passes * total);
     };
     Result<DigestedReport> done =
         request.dry_run ? predict(plan, options) : write_model_file(request, plan, inputs, options);
@@ -502,7 +508,7 @@ std::string survival_table(const Summary& summary, const Style& style) {
 std::string apply_text(const Summary& summary, const Style& style) {
     const ApplyReport& report = summary.done.report;
     const auto field = [&](std::string_view label, std::string_view text) {
-        return fmt::format("  {}{}\n", style.paint(Paint::dim, fmt::format("{:<10}", label)), text);
+        return fmt::format("  {}{}\n", style.paint(Paint::dim, fmt::format("{:<19}", label)), text);
     };
     std::string text = fmt::format("{} {}\n", summary.dry_run ? "Would apply to" : "Applied to",
                                    style.paint(Paint::bold, printable(summary.model)));
@@ -513,10 +519,9 @@ std::string apply_text(const Summary& summary, const Style& style) {
     text += survival_table(summary, style) + '\n';
     text += fmt::format("{} {}\n", summary.dry_run ? "Would write" : "Wrote",
                         style.paint(Paint::bold, printable(summary.output)));
-    text += field("size", byte_size(report.bytes));
-    text += field("digest", to_string(summary.done.digest));
-    text += field("checksum", format_checksum(report.internal_checksum));
-    text += field("state", format_checksum(report.state));
+    text += fmt::format("  {}\n  {}\n", byte_size(report.bytes), to_string(summary.done.digest));
+    text += field("internal checksum", format_checksum(report.internal_checksum));
+    text += field("assembly state", format_checksum(report.state));
     if (summary.receipt) text += field("receipt", printable(*summary.receipt));
     return text;
 }

@@ -1,5 +1,6 @@
 // The command line: arguments in, one command run, its outcome printed.
 
+#include <algorithm>
 #include <exception>
 #include <new>
 #include <sstream>
@@ -255,15 +256,40 @@ std::string command_name(const CLI::App& app) {
     return commands.empty() ? "" : commands.front()->get_name();
 }
 
+std::vector<std::string> command_names(const CLI::App& app) {
+    std::vector<std::string> names;
+    for (const CLI::App* command : app.get_subcommands(nullptr)) {
+        names.push_back(command->get_name());
+    }
+    return names;
+}
+
+/// The same for a command line that cannot be parsed: the first argument that is a command's name.
+std::string command_named(const CLI::App& app, int count, const char* const* values) {
+    const std::vector<std::string> names = command_names(app);
+    for (int i = 1; i < count; ++i) {
+        const auto name = std::find(names.begin(), names.end(), values[i]);
+        if (name != names.end()) return *name;
+    }
+    return "";
+}
+
+/// CLI11 takes the next argument for a value that is left empty, as in `--output= FILE`.
+void refuse_empty_values(int count, const char* const* values) {
+    for (int i = 1; i < count && std::string_view(values[i]) != "--"; ++i) {
+        const std::string_view value(values[i]);
+        if (value.starts_with("--") && value.find('=') == value.size() - 1) {
+            throw CLI::ArgumentMismatch(fmt::format("{} has an empty value", value));
+        }
+    }
+}
+
 /// What is wrong with a command line that cannot be parsed.
 std::string parse_error_message(const CLI::App& app, const CLI::ParseError& error, int count,
                                 const char* const* values) {
     const bool starts_with_a_name = count > 1 && std::string_view(values[1]).find('-') != 0;
-    if (!app.get_subcommands().empty() || !starts_with_a_name) return error.what();
-    std::vector<std::string> commands;
-    for (const CLI::App* command : app.get_subcommands(nullptr)) {
-        commands.push_back(command->get_name());
-    }
+    if (!starts_with_a_name || !command_named(app, count, values).empty()) return error.what();
+    const std::vector<std::string> commands = command_names(app);
     const std::vector<std::string_view> names(commands.begin(), commands.end());
     return fmt::format("there is no command \"{}\"; did you mean {}?", values[1],
                        nearest_name(values[1], names));
@@ -334,13 +360,15 @@ int run(int count, const char* const* values) {
         return make_presentation(json, arguments.quiet, arguments.color);
     };
     try {
+        refuse_empty_values(count, values);
         app.parse(count, values);
     } catch (const CLI::CallForHelp&) {
         return print_help(tidy_help(help_of(app, *formatter)), 0);
     } catch (const CLI::ParseError& error) {
         Findings findings;
         findings.add(usage_error(parse_error_message(app, error, count, values)));
-        return print_outcome(command_name(app), Outcome::failed(std::move(findings)),
+        return print_outcome(command_named(app, count, values),
+                             Outcome::failed(std::move(findings)),
                              present(asks_for_json(count, values)));
     }
     std::string command = command_name(app);

@@ -41,7 +41,6 @@ private:
     std::optional<ModelInput> model_;
     Findings findings_;
     std::vector<CheckedFile> files_;
-    bool model_failed_ = false;
 };
 
 void Validation::run() {
@@ -53,18 +52,12 @@ void Validation::run() {
 void Validation::check_model_option() {
     const std::string& path = *options_.model;
     Result<MappedFile> file = MappedFile::open(path);
-    if (!file) {
-        model_failed_ = true;
-        return list_unread(path, std::move(file).error());
-    }
-    const Bytes bytes = file->bytes();
+    if (!file) return list_unread(path, std::move(file).error());
+    files_.push_back({path, detect_format(file->bytes()), file->bytes().size(), false});
     Result<ModelInput> model =
         read_model_input(path, std::move(*file), options_.work.read_options());
-    files_.push_back({path, detect_format(bytes), bytes.size(), model.has_value()});
-    if (!model) {
-        model_failed_ = true;
-        return findings_.append(std::move(model).error());
-    }
+    if (!model) return findings_.append(std::move(model).error());
+    files_.back().ok = true;
     model_ = std::move(*model);
     Findings warnings = model_->model.warnings();
     warnings.set_file(path);
@@ -134,9 +127,8 @@ std::optional<PackageInput> Validation::check_file(const std::string& path) {
         list_unread(path, std::move(file).error());
         return std::nullopt;
     }
-    const Bytes bytes = file->bytes();
-    const std::optional<FileFormat> format = detect_format(bytes);
-    files_.push_back({path, format, bytes.size(), false});
+    const std::optional<FileFormat> format = detect_format(file->bytes());
+    files_.push_back({path, format, file->bytes().size(), false});
     bool& ok = files_.back().ok;
     if (format == FileFormat::slm1) {
         const Result<ModelInput> model =
