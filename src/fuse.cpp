@@ -183,12 +183,10 @@ void TensorFuser::add(const Operand& operand, const Tile& tile, float* w,
     }
 }
 
-void TensorFuser::measure(const Tile& tile, const FuseScratch& scratch, const float* w,
-                          const float* decoded, TileOutcome& outcome) const {
+void TensorFuser::measure(const Tile& tile, const kernels::GroupTile& group,
+                          TileOutcome& outcome) const {
     for (std::uint64_t row = 0; row < tile.rows; ++row) {
-        const std::uint64_t at = row * cols_;
-        outcome.survival.push_back(kernels_->survival(scratch.old.data() + at, w + at, decoded + at,
-                                                      scratch.touched.data() + at, cols_));
+        outcome.survival.push_back(kernels_->survival(group, row, cols_));
     }
 }
 
@@ -219,20 +217,31 @@ void TensorFuser::fuse_f32(const Tile& tile, FuseScratch& scratch, std::byte* pa
         fuse_f32_sparse(tile, w, outcome);
         return;
     }
-    std::uint32_t* touched = nullptr;
-    if (survival_) {
-        scratch.old.assign(w, w + elements);
+    kernels::GroupTile group;
+    group.old_values = view_.payload.data() + tile.first_row * cols_ * sizeof(float);
+    group.values = payload;
+    if (!survival_) {
+        for (const Operand& operand : operands_)
+            add(operand, tile, w, nullptr);
+    } else if (sparse_operands_ == 0) {
+        make_dense(tile, scratch);
+        group.operands = scratch.dense;
+        for (const kernels::DenseOperand& operand : scratch.dense) {
+            kernels_->add_dense(operand, elements, w, nullptr);
+        }
+    } else {
         scratch.touched.assign(elements, 0);
-        touched = scratch.touched.data();
+        for (const Operand& operand : operands_)
+            add(operand, tile, w, scratch.touched.data());
+        group.w = w;
+        group.touched = scratch.touched.data();
     }
-    for (const Operand& operand : operands_)
-        add(operand, tile, w, touched);
     const std::uint64_t bad = kernels_->first_non_finite(payload, elements);
     if (bad < elements) {
         outcome.bad = tile.first_row * cols_ + bad;
         return;
     }
-    if (survival_) measure(tile, scratch, w, w, outcome);
+    if (survival_) measure(tile, group, outcome);
 }
 
 /// Every delta as plain values: the kernels then need one pass over the tile.
@@ -257,20 +266,18 @@ void TensorFuser::make_dense(const Tile& tile, FuseScratch& scratch) const {
     }
 }
 
-/// New values, old ones and touched marks, by one pass for each delta.
+/// New values and touched marks, by one pass for each delta.
 void TensorFuser::make_values(const Tile& tile, FuseScratch& scratch,
                               kernels::GroupTile& group) const {
     const std::uint64_t elements = tile.rows * cols_;
     scratch.w.resize(elements);
     kernels_->decode(group.old_codes, group.old_scales, group.groups, group.group_size,
                      scratch.w.data());
-    scratch.old.assign(scratch.w.begin(), scratch.w.end());
     scratch.touched.assign(elements, 0);
     for (const Operand& operand : operands_) {
         add(operand, tile, scratch.w.data(), scratch.touched.data());
     }
     group.w = scratch.w.data();
-    group.old = scratch.old.data();
     group.touched = scratch.touched.data();
 }
 
@@ -299,13 +306,13 @@ void TensorFuser::fuse_quantized(const Tile& tile, FuseScratch& scratch, std::by
         group.old_codes = scratch.old_codes.data();
         group.codes = scratch.codes.data();
     }
-    if (sparse_operands_ > 0 || survival_) {
+    if (sparse_operands_ > 0) {
         make_values(tile, scratch, group);
     } else {
         make_dense(tile, scratch);
-        scratch.w.resize(group.group_size);
+        scratch.w.resize(kernels::buffer_elements(group.group_size));
         group.operands = scratch.dense;
-        group.group = scratch.w.data();
+        group.buffer = scratch.w.data();
     }
     const std::uint64_t stored = q8 ? kernels_->encode_q8(group) : kernels_->encode_q4(group);
     if (stored < group.groups) {
@@ -314,12 +321,7 @@ void TensorFuser::fuse_quantized(const Tile& tile, FuseScratch& scratch, std::by
     }
     outcome.changed =
         std::memcmp(group.scales, group.old_scales, group.groups * sizeof(float)) != 0;
-    if (survival_) {
-        scratch.decoded.resize(elements);
-        kernels_->decode(group.codes, group.scales, group.groups, group.group_size,
-                         scratch.decoded.data());
-        measure(tile, scratch, scratch.w.data(), scratch.decoded.data(), outcome);
-    }
+    if (survival_) measure(tile, group, outcome);
     if (!q8) kernels_->pack_nibbles(group.codes, elements, payload);
 }
 

@@ -20,8 +20,6 @@ struct Tile {
 /// Buffers of one worker, reused from tile to tile.
 struct FuseScratch {
     std::vector<float> w;
-    std::vector<float> old;
-    std::vector<float> decoded;
     std::vector<float> deltas;  // low-rank ones, multiplied out
     std::vector<std::uint32_t> touched;
     std::vector<std::int8_t> old_codes;  // q4_0, one byte each
@@ -83,8 +81,7 @@ private:
                         std::byte* tensor_scales, TileOutcome& outcome) const;
     void make_dense(const Tile& tile, FuseScratch& scratch) const;
     void make_values(const Tile& tile, FuseScratch& scratch, kernels::GroupTile& group) const;
-    void measure(const Tile& tile, const FuseScratch& scratch, const float* w, const float* decoded,
-                 TileOutcome& outcome) const;
+    void measure(const Tile& tile, const kernels::GroupTile& group, TileOutcome& outcome) const;
 
     TensorView view_;
     const kernels::Table* kernels_;

@@ -10,7 +10,7 @@
 #include <cstring>
 #include <limits>
 
-#include "trlm/adapt/rounding.hpp"
+#include "kernels/kernels.hpp"
 
 namespace trlm::adapt::kernels {
 
@@ -128,6 +128,109 @@ GroupRounding decide(const GroupExtremes& extremes, RoundingMode mode, float old
     rounding.inv = 1.0F / rounding.scale;
     rounding.storable = rounding.scale < Q::bound;
     return rounding;
+}
+
+/// Survival of a row, element by element.
+class SurvivalSums {
+public:
+    static constexpr std::size_t width = 8;
+    double intended_effective[width] = {};
+    double intended_squared[width] = {};
+    double effective_squared[width] = {};
+    double error_squared[width] = {};
+    RowSurvival row;
+
+    void add(std::size_t column, float old, float w, float decoded, bool touched) {
+        const double intended = static_cast<double>(w) - static_cast<double>(old);
+        const double effective = static_cast<double>(decoded) - static_cast<double>(old);
+        const double error = effective - intended;
+        const std::size_t part = column % width;
+        intended_effective[part] += intended * effective;
+        intended_squared[part] += intended * intended;
+        effective_squared[part] += effective * effective;
+        error_squared[part] += error * error;
+        row.max_abs_delta = std::max(row.max_abs_delta, std::fabs(intended));
+        row.touched += touched ? 1 : 0;
+        row.changed +=
+            std::bit_cast<std::uint32_t>(decoded) != std::bit_cast<std::uint32_t>(old) ? 1 : 0;
+    }
+
+    [[nodiscard]] RowSurvival fold() const {
+        RowSurvival folded = row;
+        folded.intended_effective = fold(intended_effective);
+        folded.intended_squared = fold(intended_squared);
+        folded.effective_squared = fold(effective_squared);
+        folded.error_squared = fold(error_squared);
+        return folded;
+    }
+
+private:
+    static double fold(const double (&p)[width]) {
+        return ((p[0] + p[1]) + (p[2] + p[3])) + ((p[4] + p[5]) + (p[6] + p[7]));
+    }
+};
+
+/// Element `at` of a tile, before and after.
+struct TileElement {
+    float old = 0;
+    float w = 0;
+    float decoded = 0;
+    bool touched = false;
+};
+
+/// Adds a delta unless it is zero.
+inline void add_delta(float delta, float& w, bool& touched) {
+    if (delta == 0.0F) return;
+    w = w + delta;
+    touched = true;
+}
+
+/// The element before the tile is encoded (`decoded` is left alone).
+inline TileElement new_element(const GroupTile& tile, std::size_t at) {
+    TileElement element;
+    if (tile.old_values != nullptr) {
+        element.old = load_f32(tile.old_values, at);
+    } else if (tile.old_codes != nullptr) {
+        element.old = static_cast<float>(tile.old_codes[at]) *
+                      load_f32(tile.old_scales, at / tile.group_size);
+    } else {
+        element.old = tile.w[at];
+    }
+    if (tile.w != nullptr) {
+        element.w = tile.w[at];
+        element.touched = tile.touched == nullptr || tile.touched[at] != 0;
+        return element;
+    }
+    element.w = element.old;
+    for (const DenseOperand& operand : tile.operands) {
+        add_delta(operand.strength * load_f32(operand.values, at), element.w, element.touched);
+    }
+    return element;
+}
+
+/// The new code of element `at`.
+template <class Q>
+std::int8_t round_element(const GroupRounding& rounding, const GroupTile& tile, std::size_t at) {
+    const TileElement element = new_element(tile, at);
+    int code;
+    if (rounding.stochastic && element.touched) {
+        code = round_stochastic<Q>(element.w, rounding.inv,
+                                   uniform(tile.key, tile.first_element + at));
+    } else if (rounding.scale_kept) {
+        code = tile.old_codes[at];
+    } else {
+        code = round_nearest<Q>(element.w, rounding.inv);
+    }
+    return static_cast<std::int8_t>(code);
+}
+
+/// The element after the tile is encoded.
+inline TileElement finished_element(const GroupTile& tile, std::size_t at) {
+    TileElement element = new_element(tile, at);
+    element.decoded = tile.values != nullptr ? load_f32(tile.values, at)
+                                             : static_cast<float>(tile.codes[at]) *
+                                                   load_f32(tile.scales, at / tile.group_size);
+    return element;
 }
 
 }  // namespace trlm::adapt::kernels

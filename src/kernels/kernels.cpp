@@ -38,7 +38,6 @@ using I = hn::Rebind<std::int32_t, F>;
 using I8 = hn::Rebind<std::int8_t, F>;
 using D = hn::CappedTag<double, 8>;  // survival keeps eight partial sums
 using HalfF = hn::Rebind<float, D>;
-using HalfU = hn::Rebind<std::uint32_t, D>;
 using VF = hn::Vec<F>;
 using VU = hn::Vec<U>;
 
@@ -327,40 +326,6 @@ void multiply_low_rank(const LowRankOperand& operand, const std::byte* b, std::s
     low_rank<Epilogue::store>(operand, b, rows, delta, unmarked(delta));
 }
 
-using MF = hn::Mask<F>;
-
-/// Which of the elements from `at` on a delta that is not zero falls on.
-template <bool kGiven>
-inline MF touched_lanes(const GroupTile& tile, std::size_t at) {
-    const F df;
-    const U du;
-    if constexpr (kGiven) {
-        return hn::RebindMask(df, hn::Ne(hn::LoadU(du, tile.touched + at), hn::Zero(du)));
-    } else {
-        auto touched = hn::Ne(dense_delta(tile.operands[0], at), hn::Zero(df));
-        for (std::size_t i = 1; i < tile.operands.size(); ++i) {
-            touched = hn::Or(touched, hn::Ne(dense_delta(tile.operands[i], at), hn::Zero(df)));
-        }
-        return touched;
-    }
-}
-
-template <bool kGiven>
-bool is_touched(const GroupTile& tile, std::size_t at) {
-    if constexpr (kGiven) return tile.touched == nullptr || tile.touched[at] != 0;
-    for (const DenseOperand& operand : tile.operands) {
-        if (dense_delta_one(operand, at) != 0.0F) return true;
-    }
-    return false;
-}
-
-/// A group's new values, and what rounding needs to know of them.
-struct Group {
-    const float* w = nullptr;
-    GroupExtremes extremes;
-    bool touched = false;
-};
-
 /// Running extremes of a group, a vector wide.
 struct ExtremeLanes {
     VU marks;    ///< bits of all deltas: all zero but for signs where untouched
@@ -387,100 +352,175 @@ struct ExtremeLanes {
         change = hn::Max(change, hn::Abs(hn::Sub(w, old)));
     }
 
-    HWY_INLINE void store(Group& group) const {
-        const F df;
+    [[nodiscard]] HWY_INLINE bool touched() const {
         const U du;
         const auto magnitudes = hn::And(marks, hn::Set(du, 0x7fffffffU));
-        group.touched = !hn::AllTrue(du, hn::Eq(magnitudes, hn::Zero(du)));
-        group.extremes.finite = hn::AllFalse(du, hn::Gt(largest, hn::Set(du, 0x7f7fffffU)));
-        group.extremes.min = hn::GetLane(hn::MinOfLanes(df, min));
-        group.extremes.max = hn::GetLane(hn::MaxOfLanes(df, max));
-        group.extremes.max_change = hn::GetLane(hn::MaxOfLanes(df, change));
+        return !hn::AllTrue(du, hn::Eq(magnitudes, hn::Zero(du)));
     }
 };
 
-/// Adds the operands to w and the bits of their deltas to `marks`. kOne: there is just one.
-template <bool kOne>
-HWY_INLINE VF with_operands(VF w, const DenseOperand& first, const GroupTile& tile, std::size_t at,
-                            VU& marks) {
+/// Where the new values of a tile come from.
+enum class Deltas {
+    one,    ///< old values and one operand
+    many,   ///< old values and several operands
+    added,  ///< `w` and `touched` of the tile
+};
+
+/// New values of the elements from `at` on, and the bits of their deltas (all ones where `added`).
+struct NewLanes {
+    VF w;
+    VU marks;
+};
+
+template <Deltas kDeltas>
+HWY_INLINE NewLanes new_lanes(const GroupTile& tile, const DenseOperand& first, VF old,
+                              std::size_t at) {
     const F df;
     const U du;
+    if constexpr (kDeltas == Deltas::added) {
+        return {hn::LoadU(df, tile.w + at),
+                tile.touched == nullptr ? hn::Set(du, ~0U) : hn::LoadU(du, tile.touched + at)};
+    } else {
+        const auto zero = hn::Zero(df);
+        const auto delta = dense_delta(first, at);
+        NewLanes lanes{hn::IfThenElse(hn::Eq(delta, zero), old, hn::Add(old, delta)),
+                       hn::BitCast(du, delta)};
+        if constexpr (kDeltas == Deltas::many) {
+            for (std::size_t i = 1; i < tile.operands.size(); ++i) {
+                const auto next = dense_delta(tile.operands[i], at);
+                lanes.marks = hn::Or(lanes.marks, hn::BitCast(du, next));
+                lanes.w = hn::IfThenElse(hn::Eq(next, zero), lanes.w, hn::Add(lanes.w, next));
+            }
+        }
+        return lanes;
+    }
+}
+
+template <Deltas kDeltas>
+inline DenseOperand first_operand(const GroupTile& tile) {
+    if constexpr (kDeltas == Deltas::added) return {};
+    return tile.operands[0];
+}
+
+/// A batch of groups on its way through the three steps of encoding.
+struct Batch {
+    // Extremes before they are reduced: a vector for each group.
+    alignas(64) float min_lanes[groups_at_once * panel_width];
+    alignas(64) float max_lanes[groups_at_once * panel_width];
+    alignas(64) float change_lanes[groups_at_once * panel_width];
+    // One number for each group.
+    alignas(64) float old_scale[groups_at_once];
+    alignas(64) float scale[groups_at_once];
+    alignas(64) float inv[groups_at_once];
+    alignas(64) std::uint32_t stochastic[groups_at_once];  // all ones or zero, as the next two
+    alignas(64) std::uint32_t kept[groups_at_once];
+    alignas(64) std::uint32_t storable[groups_at_once];
+    bool touched[groups_at_once];
+    bool finite = true;  // of all groups together
+};
+
+/// First step: the new values of group `g`, number `i` of the batch, in `w`, and their extremes.
+template <Deltas kDeltas>
+HWY_INLINE void scan_group(const GroupTile& tile, std::size_t g, float* HWY_RESTRICT w,
+                           Batch& batch, std::size_t i) {
+    const F df;
+    const U du;
+    const std::size_t lanes = hn::Lanes(df);
+    const std::size_t count = tile.group_size;
+    const std::size_t first = g * count;
+    const std::int8_t* codes = tile.old_codes == nullptr ? nullptr : tile.old_codes + first;
+    const DenseOperand operand = first_operand<kDeltas>(tile);
+    const auto scale = hn::Set(df, codes == nullptr ? 0.0F : load_f32(tile.old_scales, g));
+    ExtremeLanes all;
+    std::size_t j = 0;
+    for (; j + lanes <= count; j += lanes) {
+        const auto old = codes == nullptr ? hn::Zero(df) : decoded(codes + j, scale);
+        const NewLanes fresh = new_lanes<kDeltas>(tile, operand, old, first + j);
+        if constexpr (kDeltas != Deltas::added) hn::StoreU(fresh.w, df, w + j);
+        all.marks = hn::Or(all.marks, fresh.marks);
+        all.take(fresh.w, old);
+    }
+    bool touched = all.touched();
+    if (j < count) {  // the end of the group joins the first lane
+        GroupExtremes end;
+        for (; j < count; ++j) {
+            const TileElement element = new_element(tile, first + j);
+            if constexpr (kDeltas != Deltas::added) w[j] = element.w;
+            end.take(element.w, element.old);
+            touched = touched || element.touched;
+        }
+        all.min = hn::Min(all.min, hn::Set(df, end.min));
+        all.max = hn::Max(all.max, hn::Set(df, end.max));
+        all.change = hn::Max(all.change, hn::Set(df, end.max_change));
+        batch.finite = batch.finite && end.finite;
+    }
+    batch.finite = batch.finite && hn::AllFalse(du, hn::Gt(all.largest, hn::Set(du, 0x7f7fffffU)));
+    batch.touched[i] = touched;
+    hn::Store(all.min, df, batch.min_lanes + i * lanes);
+    hn::Store(all.max, df, batch.max_lanes + i * lanes);
+    hn::Store(all.change, df, batch.change_lanes + i * lanes);
+}
+
+/// Reduces the lanes of as many groups as a vector has, one result a lane, in order.
+template <class Reduce>
+HWY_INLINE VF reduce_groups(const float* lanes_of_groups, const Reduce& reduce) {
+    const F df;
+    constexpr std::size_t kLanes = hn::MaxLanes(F());
+    VF v[kLanes];
+    for (std::size_t i = 0; i < kLanes; ++i)
+        v[i] = hn::Load(df, lanes_of_groups + i * kLanes);
+    for (std::size_t count = kLanes; count > 1; count /= 2) {
+        for (std::size_t i = 0; i < count / 2; ++i) {
+            v[i] = reduce(hn::ConcatEven(df, v[2 * i + 1], v[2 * i]),
+                          hn::ConcatOdd(df, v[2 * i + 1], v[2 * i]));
+        }
+    }
+    return v[0];
+}
+
+template <class Q>
+HWY_INLINE VF fitted_scale(VF pos, VF neg);
+template <>
+HWY_INLINE VF fitted_scale<Q8>(VF pos, VF neg) {
+    return hn::Div(hn::Max(pos, neg), hn::Set(F(), 127.0F));
+}
+template <>
+HWY_INLINE VF fitted_scale<Q4>(VF pos, VF neg) {
+    return hn::Max(hn::Div(pos, hn::Set(F(), 7.0F)), hn::Div(neg, hn::Set(F(), 8.0F)));
+}
+
+/// Second step, `decide` for a vector of groups from number `i` on.
+template <class Q>
+HWY_INLINE void decide_groups(Batch& batch, std::size_t i, RoundingMode mode) {
+    const F df;
+    const U du;
+    const std::size_t lanes = hn::Lanes(df);
     const auto zero = hn::Zero(df);
-    const auto delta = dense_delta(first, at);
-    marks = hn::Or(marks, hn::BitCast(du, delta));
-    w = hn::IfThenElse(hn::Eq(delta, zero), w, hn::Add(w, delta));
-    if constexpr (!kOne) {
-        for (std::size_t i = 1; i < tile.operands.size(); ++i) {
-            const auto next = dense_delta(tile.operands[i], at);
-            marks = hn::Or(marks, hn::BitCast(du, next));
-            w = hn::IfThenElse(hn::Eq(next, zero), w, hn::Add(w, next));
-        }
+    const auto smaller = [](VF a, VF b) HWY_ATTR { return hn::Min(a, b); };
+    const auto larger = [](VF a, VF b) HWY_ATTR { return hn::Max(a, b); };
+    const auto min = reduce_groups(batch.min_lanes + i * lanes, smaller);
+    const auto max = reduce_groups(batch.max_lanes + i * lanes, larger);
+    const auto old_scale = hn::Load(df, batch.old_scale + i);
+    auto scale = hn::Max(fitted_scale<Q>(hn::Max(zero, max), hn::Max(zero, hn::Neg(min))),
+                         hn::Set(df, smallest_scale));
+    if (mode == RoundingMode::nearest) {
+        hn::Store(hn::Zero(du), du, batch.stochastic + i);
+        hn::Store(hn::Zero(du), du, batch.kept + i);
+    } else {
+        const auto change = reduce_groups(batch.change_lanes + i * lanes, larger);
+        const auto weak = hn::Lt(change, hn::Mul(hn::Set(df, 0.75F), old_scale));
+        const auto stochastic = mode == RoundingMode::stochastic ? hn::Eq(zero, zero) : weak;
+        const auto inside = hn::And(hn::Le(hn::Mul(hn::Set(df, Q::lo), old_scale), min),
+                                    hn::Le(max, hn::Mul(hn::Set(df, Q::hi), old_scale)));
+        const auto kept = hn::And(stochastic, inside);
+        scale = hn::IfThenElse(kept, old_scale, scale);
+        hn::Store(hn::BitCast(du, hn::VecFromMask(df, stochastic)), du, batch.stochastic + i);
+        hn::Store(hn::BitCast(du, hn::VecFromMask(df, kept)), du, batch.kept + i);
     }
-    return w;
-}
-
-/// Makes a group's new values from its codes and the operands.
-template <bool kOne>
-Group make_group(const GroupTile& tile, std::size_t g) {
-    const F df;
-    const std::size_t lanes = hn::Lanes(df);
-    const std::size_t count = tile.group_size;
-    const std::size_t first = g * count;
-    const std::int8_t* codes = tile.old_codes + first;
-    const DenseOperand operand = tile.operands[0];
-    float* HWY_RESTRICT w = tile.group;
-    const float scale = load_f32(tile.old_scales, g);
-    const auto vs = hn::Set(df, scale);
-    ExtremeLanes lanes_extremes;
-    std::size_t j = 0;
-    for (; j + lanes <= count; j += lanes) {
-        const auto old = decoded(codes + j, vs);
-        const auto fused = with_operands<kOne>(old, operand, tile, first + j, lanes_extremes.marks);
-        hn::StoreU(fused, df, w + j);
-        lanes_extremes.take(fused, old);
-    }
-    Group group;
-    group.w = w;
-    lanes_extremes.store(group);
-    for (; j < count; ++j) {
-        const float old = static_cast<float>(codes[j]) * scale;
-        w[j] = old;
-        for (const DenseOperand& each : tile.operands) {
-            add_one(dense_delta_one(each, first + j), w[j], nullptr);
-        }
-        group.extremes.take(w[j], old);
-        group.touched = group.touched || is_touched<false>(tile, first + j);
-    }
-    return group;
-}
-
-/// Looks at a group's new values where the tile has them.
-Group look_at_group(const GroupTile& tile, std::size_t g) {
-    const F df;
-    const U du;
-    const std::size_t lanes = hn::Lanes(df);
-    const std::size_t count = tile.group_size;
-    const std::size_t first = g * count;
-    const float* w = tile.w + first;
-    const float* old = tile.old == nullptr ? w : tile.old + first;
-    ExtremeLanes lanes_extremes;
-    std::size_t j = 0;
-    for (; j + lanes <= count; j += lanes) {
-        lanes_extremes.take(hn::LoadU(df, w + j), hn::LoadU(df, old + j));
-        if (tile.touched != nullptr) {
-            lanes_extremes.marks =
-                hn::Or(lanes_extremes.marks, hn::LoadU(du, tile.touched + first + j));
-        }
-    }
-    Group group;
-    group.w = w;
-    lanes_extremes.store(group);
-    for (; j < count; ++j) {
-        group.extremes.take(w[j], old[j]);
-        group.touched = group.touched || is_touched<true>(tile, first + j);
-    }
-    group.touched = group.touched || tile.touched == nullptr;
-    return group;
+    hn::Store(scale, df, batch.scale + i);
+    hn::Store(hn::Div(hn::Set(df, 1.0F), scale), df, batch.inv + i);
+    const auto storable = hn::Lt(scale, hn::Set(df, Q::bound));
+    hn::Store(hn::BitCast(du, hn::VecFromMask(df, storable)), du, batch.storable + i);
 }
 
 inline VU mix_lanes(VU z) {
@@ -525,8 +565,8 @@ HWY_INLINE hn::Vec<I> nearest_code(VF x) {
 }
 
 /// With a scale fitted to the group no code can pass its bounds, and nothing is infinite.
-void encode_nearest(const float* HWY_RESTRICT w, float inv, std::size_t count,
-                    std::int8_t* HWY_RESTRICT codes) {
+HWY_INLINE void encode_nearest(const float* HWY_RESTRICT w, float inv, std::size_t count,
+                               std::int8_t* HWY_RESTRICT codes) {
     const F df;
     const I8 d8;
     const std::size_t lanes = hn::Lanes(df);
@@ -546,15 +586,17 @@ HWY_INLINE hn::Vec<I> clamped_code(VF x) {
     return nearest_code(hn::Max(hn::Set(df, Q::lo), hn::Min(hn::Set(df, Q::hi), x)));
 }
 
-template <class Q, bool kGiven>
+template <class Q, Deltas kDeltas>
 void encode_stochastic(const GroupRounding& rounding, const GroupTile& shared, const float* w,
                        std::size_t first) {
     const F df;
     const I di;
+    const U du;
     const I8 d8;
     const std::size_t lanes = hn::Lanes(df);
     // Copies: what is stored through `codes` could otherwise change the originals.
     const GroupTile tile = shared;
+    const DenseOperand operand = first_operand<kDeltas>(tile);
     const bool kept = rounding.scale_kept;
     const auto inv = hn::Set(df, rounding.inv);
     const std::int8_t* old_codes = tile.old_codes + first;
@@ -571,45 +613,76 @@ void encode_stochastic(const GroupRounding& rounding, const GroupTile& shared, c
             clamped_code<Q>(hn::Add(floor, hn::IfThenElseZero(up, hn::Set(df, 1.0F))));
         const auto still =
             kept ? hn::PromoteTo(di, hn::LoadU(d8, old_codes + j)) : clamped_code<Q>(x);
-        const auto touched = hn::RebindMask(di, touched_lanes<kGiven>(tile, first + j));
-        hn::StoreU(hn::DemoteTo(d8, hn::IfThenElse(touched, drawn, still)), d8, codes + j);
+        // Deltas again: cheaper than to have kept them.
+        const NewLanes fresh = new_lanes<kDeltas>(tile, operand, hn::Zero(df), first + j);
+        const auto magnitudes = hn::And(fresh.marks, hn::Set(du, 0x7fffffffU));
+        const auto untouched = hn::RebindMask(di, hn::Eq(magnitudes, hn::Zero(du)));
+        hn::StoreU(hn::DemoteTo(d8, hn::IfThenElse(untouched, still, drawn)), d8, codes + j);
     }
-    for (; j < tile.group_size; ++j) {
-        int code;
-        if (is_touched<kGiven>(tile, first + j)) {
-            code = round_stochastic<Q>(w[j], rounding.inv,
-                                       uniform(tile.key, tile.first_element + first + j));
-        } else {
-            code = kept ? old_codes[j] : round_nearest<Q>(w[j], rounding.inv);
-        }
-        codes[j] = static_cast<std::int8_t>(code);
+    for (; j < tile.group_size; ++j)
+        codes[j] = round_element<Q>(rounding, tile, first + j);
+}
+
+/// Where the batch has a value that is not finite: which of its groups is the first.
+std::size_t first_bad_group(const float* w, std::size_t size, std::size_t count) {
+    const auto* bytes = reinterpret_cast<const std::byte*>(w);
+    return first_non_finite(bytes, count * size) / size;
+}
+
+/// Third step: scale and codes of group `g`, number `i` of the batch.
+template <class Q, Deltas kDeltas>
+HWY_INLINE void encode_group(const GroupTile& tile, std::size_t g, const float* w,
+                             const Batch& batch, std::size_t i) {
+    const std::size_t first = g * tile.group_size;
+    if (HWY_UNLIKELY(!batch.touched[i])) {
+        std::memcpy(tile.codes + first, tile.old_codes + first, tile.group_size);
+        std::memcpy(tile.scales + 4 * g, tile.old_scales + 4 * g, 4);
+        return;
+    }
+    store_f32(tile.scales, g, batch.scale[i]);
+    if (batch.stochastic[i] != 0) {
+        const GroupRounding rounding{batch.scale[i], batch.inv[i], true, batch.kept[i] != 0, true};
+        encode_stochastic<Q, kDeltas>(rounding, tile, w, first);
+    } else {
+        encode_nearest(w, batch.inv[i], tile.group_size, tile.codes + first);
     }
 }
 
-template <class Q, bool kGiven, bool kOne>
+/// Batch by batch in three steps: side by side, the reductions and divisions of many small groups
+/// overlap.
+template <class Q, Deltas kDeltas>
 std::size_t encode_groups(const GroupTile& tile) {
-    for (std::size_t g = 0; g < tile.groups; ++g) {
-        const std::size_t first = g * tile.group_size;
-        Group group;
-        if constexpr (kGiven) {
-            group = look_at_group(tile, g);
-        } else {
-            group = make_group<kOne>(tile, g);
+    const F df;
+    const std::size_t lanes = hn::Lanes(df);
+    const std::size_t size = tile.group_size;
+    const std::size_t most = batch_groups(size);
+    Batch batch;
+    for (std::size_t begin = 0; begin < tile.groups; begin += most) {
+        const std::size_t count = HWY_MIN(most, tile.groups - begin);
+        const float* w = kDeltas == Deltas::added ? tile.w + begin * size : tile.buffer;
+        batch.finite = true;
+        for (std::size_t i = 0; i < count; ++i) {
+            scan_group<kDeltas>(tile, begin + i, tile.buffer + i * size, batch, i);
         }
-        if (!group.touched) {
-            std::memcpy(tile.codes + first, tile.old_codes + first, tile.group_size);
-            std::memcpy(tile.scales + 4 * g, tile.old_scales + 4 * g, 4);
-            continue;
+        std::size_t good = count;
+        if (HWY_UNLIKELY(!batch.finite)) good = first_bad_group(w, size, count);
+
+        const std::size_t padded = (count + lanes - 1) / lanes * lanes;
+        for (std::size_t i = count * lanes; i < padded * lanes; ++i) {
+            batch.min_lanes[i] = batch.max_lanes[i] = batch.change_lanes[i] = 0.0F;
         }
-        const float old_scale =
-            tile.mode == RoundingMode::nearest ? 0.0F : load_f32(tile.old_scales, g);
-        const GroupRounding rounding = decide<Q>(group.extremes, tile.mode, old_scale);
-        if (!rounding.storable) return g;
-        store_f32(tile.scales, g, rounding.scale);
-        if (rounding.stochastic) {
-            encode_stochastic<Q, kGiven>(rounding, tile, group.w, first);
-        } else {
-            encode_nearest(group.w, rounding.inv, tile.group_size, tile.codes + first);
+        for (std::size_t i = 0; i < padded; ++i) {
+            batch.old_scale[i] = i < count && tile.mode != RoundingMode::nearest
+                                     ? load_f32(tile.old_scales, begin + i)
+                                     : 0.0F;
+        }
+        for (std::size_t i = 0; i < padded; i += lanes)
+            decide_groups<Q>(batch, i, tile.mode);
+
+        for (std::size_t i = 0; i < count; ++i) {
+            const bool storable = i < good && (!batch.touched[i] || batch.storable[i] != 0);
+            if (HWY_UNLIKELY(!storable)) return begin + i;
+            encode_group<Q, kDeltas>(tile, begin + i, w + i * size, batch, i);
         }
     }
     return tile.groups;
@@ -617,85 +690,167 @@ std::size_t encode_groups(const GroupTile& tile) {
 
 template <class Q>
 std::size_t encode(const GroupTile& tile) {
-    if (tile.w != nullptr) return encode_groups<Q, true, false>(tile);
-    return tile.operands.size() == 1 ? encode_groups<Q, false, true>(tile)
-                                     : encode_groups<Q, false, false>(tile);
+    if (tile.w != nullptr) return encode_groups<Q, Deltas::added>(tile);
+    return tile.operands.size() == 1 ? encode_groups<Q, Deltas::one>(tile)
+                                     : encode_groups<Q, Deltas::many>(tile);
 }
+
+using VD = hn::Vec<D>;
 
 /// Eight partial sums over the columns j mod 8, kept in as many vectors as they need.
 struct PartialSums {
-    static constexpr std::size_t kVectors = 8 / hn::MaxLanes(D());
-    hn::Vec<D> part[kVectors];
+    static constexpr std::size_t kVectors = SurvivalSums::width / hn::MaxLanes(D());
+    VD part[kVectors];
 
-    PartialSums() {
-        for (auto& p : part)
+    HWY_INLINE PartialSums() {
+        for (VD& p : part)
             p = hn::Zero(D());
     }
 
-    /// ((p0+p1)+(p2+p3))+((p4+p5)+(p6+p7)), after adding the ends of the row to their partial sums.
-    double fold(const double (&tail)[8], std::size_t tail_count) const {
-        alignas(64) double p[8];
-        for (std::size_t v = 0; v < kVectors; ++v)
-            hn::Store(part[v], D(), p + v * hn::Lanes(D()));
-        for (std::size_t j = 0; j < tail_count; ++j)
-            p[j] = p[j] + tail[j];
-        return ((p[0] + p[1]) + (p[2] + p[3])) + ((p[4] + p[5]) + (p[6] + p[7]));
+    HWY_INLINE void add(std::size_t v, VD a, VD b) { part[v] = hn::Add(part[v], hn::Mul(a, b)); }
+
+    HWY_INLINE void store(double (&sums)[SurvivalSums::width]) const {
+        for (std::size_t v = 0; v < kVectors; ++v) {
+            hn::StoreU(part[v], D(), sums + v * hn::Lanes(D()));
+        }
     }
 };
 
-RowSurvival survival(const float* old, const float* w, const float* decoded,
-                     const std::uint32_t* touched, std::size_t cols) {
-    const D dd;
-    const HalfF df;
-    const HalfU du;
-    const std::size_t lanes = hn::Lanes(dd);
-    PartialSums intended_effective;
-    PartialSums intended_squared;
-    PartialSums effective_squared;
-    PartialSums error_squared;
-    auto largest = hn::Zero(dd);
-    RowSurvival row;
-    std::size_t j = 0;
-    for (; j + 8 <= cols; j += 8) {
-        for (std::size_t v = 0; v < PartialSums::kVectors; ++v) {
-            const std::size_t at = j + v * lanes;
-            const auto old_f = hn::LoadU(df, old + at);
-            const auto decoded_f = hn::LoadU(df, decoded + at);
-            const auto old_d = hn::PromoteTo(dd, old_f);
-            const auto i = hn::Sub(hn::PromoteTo(dd, hn::LoadU(df, w + at)), old_d);
-            const auto e = hn::Sub(hn::PromoteTo(dd, decoded_f), old_d);
-            const auto r = hn::Sub(e, i);
-            intended_effective.part[v] = hn::Add(intended_effective.part[v], hn::Mul(i, e));
-            intended_squared.part[v] = hn::Add(intended_squared.part[v], hn::Mul(i, i));
-            effective_squared.part[v] = hn::Add(effective_squared.part[v], hn::Mul(e, e));
-            error_squared.part[v] = hn::Add(error_squared.part[v], hn::Mul(r, r));
-            largest = hn::Max(largest, hn::Abs(i));
-            const auto zero = hn::Zero(du);
-            row.touched += hn::CountTrue(du, hn::Ne(hn::LoadU(du, touched + at), zero));
-            row.changed +=
-                hn::CountTrue(du, hn::Ne(hn::BitCast(du, decoded_f), hn::BitCast(du, old_f)));
+/// Where the stored values of a tile lie.
+enum class Stored { f32, codes };
+
+/// Survival of elements that share their scales, added up vector by vector.
+template <Stored kStored>
+class SurvivalLanes {
+public:
+    HWY_INLINE SurvivalLanes() {
+        largest_ = hn::Zero(D());
+        touched_ = hn::Zero(U());
+        changed_ = touched_;
+    }
+
+    /// The `count` elements from `at` on, the first of column `column`; both that and `count` are
+    /// multiples of `step()`.
+    HWY_INLINE void add(const GroupTile& tile, std::size_t at, std::size_t column,
+                        std::size_t count) {
+        const F df;
+        const U du;
+        const std::size_t lanes = hn::Lanes(df);
+        auto old_scale = hn::Zero(df);
+        auto scale = old_scale;
+        if constexpr (kStored == Stored::codes) {
+            old_scale = hn::Set(df, load_f32(tile.old_scales, at / tile.group_size));
+            scale = hn::Set(df, load_f32(tile.scales, at / tile.group_size));
+        }
+        const bool added = tile.w != nullptr;
+        const bool one = tile.operands.size() == 1;
+        const DenseOperand operand = tile.operands.empty() ? DenseOperand{} : tile.operands[0];
+        for (const std::size_t end = at + count; at < end; at += lanes, column += lanes) {
+            VF old;
+            VF decoded_new;
+            if constexpr (kStored == Stored::codes) {
+                old = decoded(tile.old_codes + at, old_scale);
+                decoded_new = decoded(tile.codes + at, scale);
+            } else {
+                old = hn::LoadU(df, floats(tile.old_values + at * sizeof(float)));
+                decoded_new = hn::LoadU(df, floats(tile.values + at * sizeof(float)));
+            }
+            const NewLanes fresh = added ? new_lanes<Deltas::added>(tile, operand, old, at)
+                                   : one ? new_lanes<Deltas::one>(tile, operand, old, at)
+                                         : new_lanes<Deltas::many>(tile, operand, old, at);
+            const auto ones = hn::Set(du, 1U);
+            const auto marks = hn::And(fresh.marks, hn::Set(du, 0x7fffffffU));
+            const auto difference = hn::Xor(hn::BitCast(du, old), hn::BitCast(du, decoded_new));
+            touched_ = hn::Add(touched_, hn::Min(marks, ones));
+            changed_ = hn::Add(changed_, hn::Min(difference, ones));
+            add_half(part_of(column), hn::LowerHalf(HalfF(), old), hn::LowerHalf(HalfF(), fresh.w),
+                     hn::LowerHalf(HalfF(), decoded_new));
+            add_half(part_of(column + lanes / 2), hn::UpperHalf(HalfF(), old),
+                     hn::UpperHalf(HalfF(), fresh.w), hn::UpperHalf(HalfF(), decoded_new));
         }
     }
-    row.max_abs_delta = hn::GetLane(hn::MaxOfLanes(dd, largest));
-    double tail[4][8] = {};
-    std::size_t tail_count = 0;
-    for (; j < cols; ++j, ++tail_count) {
-        const double i = static_cast<double>(w[j]) - static_cast<double>(old[j]);
-        const double e = static_cast<double>(decoded[j]) - static_cast<double>(old[j]);
-        const double r = e - i;
-        tail[0][tail_count] = i * e;
-        tail[1][tail_count] = i * i;
-        tail[2][tail_count] = e * e;
-        tail[3][tail_count] = r * r;
-        row.max_abs_delta = HWY_MAX(row.max_abs_delta, std::fabs(i));
-        row.touched += touched[j] != 0 ? 1 : 0;
-        row.changed += std::memcmp(decoded + j, old + j, sizeof(float)) != 0 ? 1 : 0;
+
+    /// How many elements at a time.
+    static constexpr std::size_t step() {
+        constexpr std::size_t lanes = hn::MaxLanes(F());
+        return lanes > SurvivalSums::width ? lanes : SurvivalSums::width;
     }
-    row.intended_effective = intended_effective.fold(tail[0], tail_count);
-    row.intended_squared = intended_squared.fold(tail[1], tail_count);
-    row.effective_squared = effective_squared.fold(tail[2], tail_count);
-    row.error_squared = error_squared.fold(tail[3], tail_count);
-    return row;
+
+    /// Hands over what was gathered to sums that have nothing yet.
+    HWY_INLINE void store(SurvivalSums& sums) const {
+        intended_squared_.store(sums.intended_squared);
+        if constexpr (kStored == Stored::codes) {
+            intended_effective_.store(sums.intended_effective);
+            effective_squared_.store(sums.effective_squared);
+            error_squared_.store(sums.error_squared);
+        } else {  // f32 stores what was intended
+            intended_squared_.store(sums.intended_effective);
+            intended_squared_.store(sums.effective_squared);
+        }
+        const U du;
+        sums.row.max_abs_delta = hn::GetLane(hn::MaxOfLanes(D(), largest_));
+        sums.row.touched = hn::GetLane(hn::SumOfLanes(du, touched_));
+        sums.row.changed = hn::GetLane(hn::SumOfLanes(du, changed_));
+    }
+
+private:
+    /// The vector of partial sums that the elements from `column` on belong to.
+    static HWY_INLINE std::size_t part_of(std::size_t column) {
+        return column % SurvivalSums::width / hn::Lanes(D());
+    }
+
+    HWY_INLINE void add_half(std::size_t part, hn::Vec<HalfF> old, hn::Vec<HalfF> w,
+                             hn::Vec<HalfF> decoded_new) {
+        const D dd;
+        const auto old_d = hn::PromoteTo(dd, old);
+        const auto i = hn::Sub(hn::PromoteTo(dd, w), old_d);
+        largest_ = hn::Max(largest_, hn::Abs(i));
+        intended_squared_.add(part, i, i);
+        if constexpr (kStored == Stored::codes) {
+            const auto e = hn::Sub(hn::PromoteTo(dd, decoded_new), old_d);
+            const auto r = hn::Sub(e, i);
+            intended_effective_.add(part, i, e);
+            effective_squared_.add(part, e, e);
+            error_squared_.add(part, r, r);
+        }
+    }
+
+    PartialSums intended_effective_;
+    PartialSums intended_squared_;
+    PartialSums effective_squared_;
+    PartialSums error_squared_;
+    VD largest_;
+    VU touched_;
+    VU changed_;
+};
+
+template <Stored kStored>
+RowSurvival survival_of(const GroupTile& tile, std::size_t row, std::size_t cols) {
+    constexpr std::size_t step = SurvivalLanes<kStored>::step();
+    const std::size_t first = row * cols;
+    // Stretches that share a scale: the whole row, or the blocks of a q4_0 row.
+    const std::size_t stretch =
+        kStored == Stored::codes && tile.group_size < cols ? tile.group_size : cols;
+    // A stretch must not split a vector, and lanes count up to 2^32 - 1.
+    if ((stretch < cols && stretch % step != 0) || cols > 0xffffffffU) {
+        return scalar_table().survival(tile, row, cols);
+    }
+    SurvivalLanes<kStored> lanes;
+    for (std::size_t j = 0; j + stretch <= cols; j += stretch) {
+        lanes.add(tile, first + j, j, stretch - stretch % step);
+    }
+    SurvivalSums sums;
+    lanes.store(sums);
+    for (std::size_t j = cols - cols % step; j < cols; ++j) {
+        const TileElement element = finished_element(tile, first + j);
+        sums.add(j, element.old, element.w, element.decoded, element.touched);
+    }
+    return sums.fold();
+}
+
+RowSurvival survival(const GroupTile& tile, std::size_t row, std::size_t cols) {
+    return tile.values != nullptr ? survival_of<Stored::f32>(tile, row, cols)
+                                  : survival_of<Stored::codes>(tile, row, cols);
 }
 
 const Table& table() {

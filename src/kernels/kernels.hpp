@@ -30,11 +30,17 @@ struct DenseOperand {
     float strength = 1;
 };
 
-/// `groups` groups of `group_size` contiguous elements, each with a scale of its own: rows of a
-/// q8_0 tensor or blocks of a q4_0 one. Codes are one i8 each; q4_0 is unpacked before and packed
-/// after. The new values come from the old codes and `operands`, or, where `w` is set, from
-/// there, with `old` and `touched`.
+/// Part of a tensor on its way from old values to new ones.
+///
+/// Quantized: `groups` groups of `group_size` contiguous elements, each with a scale of its own:
+/// rows of a q8_0 tensor or blocks of a q4_0 one. Codes are one i8 each; q4_0 is unpacked before
+/// and packed after. f32: `old_values` and `values`, one group.
+///
+/// The deltas are `operands`; or, where a delta is sparse, they have been added to `w` and marked
+/// in `touched` already.
 struct GroupTile {
+    const std::byte* old_values = nullptr;  ///< f32
+    std::byte* values = nullptr;            ///< f32
     const std::int8_t* old_codes = nullptr;
     const std::byte* old_scales = nullptr;
     std::int8_t* codes = nullptr;
@@ -46,13 +52,23 @@ struct GroupTile {
     std::uint64_t key = 0;  ///< XXH3-64 of seed and name hash
 
     std::span<const DenseOperand> operands;
-    float* group = nullptr;  ///< room for one group's values
+    float* buffer = nullptr;  ///< room for `buffer_elements(group_size)` values
 
-    const float* w = nullptr;    ///< new values; null: from codes and operands
-    const float* old = nullptr;  ///< decoded old values; null only for nearest
-    const std::uint32_t* touched =
-        nullptr;  ///< all ones where a delta is nonzero; null: everywhere
+    const float* w = nullptr;                ///< new values; null: from old ones and operands
+    const std::uint32_t* touched = nullptr;  ///< all ones where a delta is nonzero; null, for
+                                             ///< nearest only: everywhere
 };
+
+/// Groups that a kernel works on side by side, and the room that it needs for their values.
+inline constexpr std::size_t groups_at_once = 64;
+inline constexpr std::size_t elements_at_once = 2048;
+[[nodiscard]] constexpr std::size_t batch_groups(std::size_t group_size) {
+    const std::size_t groups = elements_at_once / group_size;
+    return groups < 1 ? 1 : groups < groups_at_once ? groups : groups_at_once;
+}
+[[nodiscard]] constexpr std::size_t buffer_elements(std::size_t group_size) {
+    return batch_groups(group_size) * group_size;
+}
 
 /// Sums over a row, in the order that docs/formats.md fixes.
 struct RowSurvival {
@@ -101,9 +117,8 @@ struct Table {
     std::size_t (*encode_q8)(const GroupTile& tile);
     std::size_t (*encode_q4)(const GroupTile& tile);
 
-    /// Survival of one row: old, new (before encoding) and decoded new values.
-    RowSurvival (*survival)(const float* old, const float* w, const float* decoded,
-                            const std::uint32_t* touched, std::size_t cols);
+    /// Survival of row `row` of a tile of rows of `cols` elements, after its encoding.
+    RowSurvival (*survival)(const GroupTile& tile, std::size_t row, std::size_t cols);
 };
 
 /// All implementations that this CPU can run, best first, plain scalar C++ last.

@@ -89,107 +89,42 @@ void multiply_low_rank(const LowRankOperand& operand, const std::byte* b, std::s
     }
 }
 
-/// Does a delta that is not zero fall on element `at` of the tile?
-bool is_touched(const GroupTile& tile, std::size_t at) {
-    if (tile.w != nullptr) return tile.touched == nullptr || tile.touched[at] != 0;
-    return std::ranges::any_of(tile.operands, [&](const DenseOperand& operand) {
-        return operand.strength * load_f32(operand.values, at) != 0.0F;
-    });
-}
-
-/// A group's new values, and what rounding needs to know of them.
-struct Group {
-    const float* w = nullptr;
-    GroupExtremes extremes;
-    bool touched = false;
-};
-
-/// Takes the group's new values from the tile, or makes them from codes and operands.
-Group load_group(const GroupTile& tile, std::size_t g) {
-    const std::size_t first = g * tile.group_size;
-    Group group;
-    group.w = tile.w == nullptr ? tile.group : tile.w + first;
-    for (std::size_t j = 0; j < tile.group_size; ++j) {
-        const std::size_t at = first + j;
-        float old = tile.old != nullptr ? tile.old[at] : group.w[j];
-        if (tile.w == nullptr) {
-            old = static_cast<float>(tile.old_codes[at]) * load_f32(tile.old_scales, g);
-            float w = old;
-            for (const DenseOperand& operand : tile.operands) {
-                add(operand.strength * load_f32(operand.values, at), w, nullptr);
-            }
-            tile.group[j] = w;
-        }
-        group.extremes.take(group.w[j], old);
-        group.touched = group.touched || is_touched(tile, at);
-    }
-    return group;
-}
-
 template <class Q>
 std::size_t encode(const GroupTile& tile) {
     for (std::size_t g = 0; g < tile.groups; ++g) {
         const std::size_t first = g * tile.group_size;
-        const Group group = load_group(tile, g);
+        GroupExtremes extremes;
+        bool touched = false;
+        for (std::size_t j = 0; j < tile.group_size; ++j) {
+            const TileElement element = new_element(tile, first + j);
+            extremes.take(element.w, element.old);
+            touched = touched || element.touched;
+        }
         std::int8_t* codes = tile.codes + first;
-        if (!group.touched) {
+        if (!touched) {
             std::copy_n(tile.old_codes + first, tile.group_size, codes);
             std::memcpy(tile.scales + 4 * g, tile.old_scales + 4 * g, 4);
             continue;
         }
         const float old_scale =
             tile.mode == RoundingMode::nearest ? 0.0F : load_f32(tile.old_scales, g);
-        const GroupRounding rounding = decide<Q>(group.extremes, tile.mode, old_scale);
+        const GroupRounding rounding = decide<Q>(extremes, tile.mode, old_scale);
         if (!rounding.storable) return g;
         store_f32(tile.scales, g, rounding.scale);
         for (std::size_t j = 0; j < tile.group_size; ++j) {
-            const float w = group.w[j];
-            const std::size_t at = first + j;
-            int code;
-            if (rounding.stochastic && is_touched(tile, at)) {
-                code = round_stochastic<Q>(w, rounding.inv,
-                                           uniform(tile.key, tile.first_element + at));
-            } else if (rounding.scale_kept) {
-                code = tile.old_codes[at];
-            } else {
-                code = round_nearest<Q>(w, rounding.inv);
-            }
-            codes[j] = static_cast<std::int8_t>(code);
+            codes[j] = round_element<Q>(rounding, tile, first + j);
         }
     }
     return tile.groups;
 }
 
-double fold(const double (&p)[8]) {
-    return ((p[0] + p[1]) + (p[2] + p[3])) + ((p[4] + p[5]) + (p[6] + p[7]));
-}
-
-RowSurvival survival(const float* old, const float* w, const float* decoded,
-                     const std::uint32_t* touched, std::size_t cols) {
-    RowSurvival row;
-    double intended_effective[8] = {};
-    double intended_squared[8] = {};
-    double effective_squared[8] = {};
-    double error_squared[8] = {};
+RowSurvival survival(const GroupTile& tile, std::size_t row, std::size_t cols) {
+    SurvivalSums sums;
     for (std::size_t j = 0; j < cols; ++j) {
-        const double intended = static_cast<double>(w[j]) - static_cast<double>(old[j]);
-        const double effective = static_cast<double>(decoded[j]) - static_cast<double>(old[j]);
-        const double error = effective - intended;
-        intended_effective[j % 8] += intended * effective;
-        intended_squared[j % 8] += intended * intended;
-        effective_squared[j % 8] += effective * effective;
-        error_squared[j % 8] += error * error;
-        row.max_abs_delta = std::max(row.max_abs_delta, std::fabs(intended));
-        row.touched += touched[j] != 0 ? 1 : 0;
-        row.changed +=
-            std::bit_cast<std::uint32_t>(decoded[j]) != std::bit_cast<std::uint32_t>(old[j]) ? 1
-                                                                                             : 0;
+        const TileElement element = finished_element(tile, row * cols + j);
+        sums.add(j, element.old, element.w, element.decoded, element.touched);
     }
-    row.intended_effective = fold(intended_effective);
-    row.intended_squared = fold(intended_squared);
-    row.effective_squared = fold(effective_squared);
-    row.error_squared = fold(error_squared);
-    return row;
+    return sums.fold();
 }
 
 }  // namespace

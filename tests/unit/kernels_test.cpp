@@ -118,7 +118,14 @@ struct Encoded {
     Codes codes;
     ByteVector scales;
     std::size_t stored = 0;
-    friend bool operator==(const Encoded&, const Encoded&) = default;
+    std::vector<RowSurvival> survival;
+
+    friend bool operator==(const Encoded& a, const Encoded& b) {
+        return a.codes == b.codes && a.scales == b.scales && a.stored == b.stored &&
+               a.survival.size() == b.survival.size() &&
+               std::memcmp(a.survival.data(), b.survival.data(),
+                           a.survival.size() * sizeof(RowSurvival)) == 0;
+    }
 };
 
 }  // namespace
@@ -459,8 +466,8 @@ TEST_CASE("every target encodes alike, from operands and from values") {
                             scalar_table().add_dense(operand, count, w.data(), touched.data());
                         }
                         const auto run = [&](const Table& with, bool given) {
-                            Encoded encoded{Codes(count), ByteVector(groups * 4), 0};
-                            Floats group(size);
+                            Encoded encoded{Codes(count), ByteVector(groups * 4), 0, {}};
+                            Floats group(buffer_elements(size));
                             GroupTile tile;
                             tile.old_codes = old_codes.data();
                             tile.old_scales = old_scales.data();
@@ -474,13 +481,17 @@ TEST_CASE("every target encodes alike, from operands and from values") {
                             tile.key = 0x9e3779b97f4a7c15ULL;
                             if (given) {
                                 tile.w = w.data();
-                                tile.old = old.data();
                                 tile.touched = touched.data();
                             } else {
                                 tile.operands = operands;
-                                tile.group = group.data();
+                                tile.buffer = group.data();
                             }
                             encoded.stored = q8 ? with.encode_q8(tile) : with.encode_q4(tile);
+                            for (std::size_t row = 0; row < groups; ++row) {
+                                encoded.survival.push_back(with.survival(tile, row, size));
+                            }
+                            // The same groups as blocks of one row.
+                            encoded.survival.push_back(with.survival(tile, 0, count));
                             return encoded;
                         };
                         INFO("size " << size << " mode " << static_cast<int>(mode) << " one in "
@@ -497,40 +508,64 @@ TEST_CASE("every target encodes alike, from operands and from values") {
     });
 }
 
-TEST_CASE("every target measures survival alike") {
+TEST_CASE("every target measures survival of f32 alike") {
     Values values(6);
     for_each_target([&](const Table& table) {
         for (const std::size_t cols : lengths) {
-            const Floats old = values.many(cols, true);
-            const Floats w = values.many(cols, true);
-            Floats decoded = values.many(cols, true);
-            decoded[cols / 2] = old[cols / 2];
-            const Marks touched = values.marks(cols, 2);
-            const auto run = [&](const Table& with) {
-                return with.survival(old.data(), w.data(), decoded.data(), touched.data(), cols);
-            };
-            const RowSurvival got = run(table);
-            const RowSurvival expected = run(scalar_table());
-            CHECK(std::memcmp(&got, &expected, sizeof got) == 0);
+            const Floats old = values.many(2 * cols, true);
+            Floats delta = values.many(2 * cols, true);
+            const Marks marks = values.marks(2 * cols, 2);
+            for (std::size_t i = 0; i < delta.size(); ++i) {
+                if (marks[i] == 0) delta[i] = -0.0F;
+            }
+            const Unaligned old_bytes(old);
+            const Unaligned delta_bytes(delta);
+            Floats w = old;
+            Marks touched(2 * cols);
+            const std::vector<DenseOperand> operands{{delta_bytes.data(), 0.5F}};
+            scalar_table().add_dense(operands[0], 2 * cols, w.data(), touched.data());
+            GroupTile tile;
+            tile.old_values = old_bytes.data();
+            tile.values = reinterpret_cast<std::byte*>(w.data());
+            tile.operands = operands;
+            GroupTile given = tile;
+            given.operands = {};
+            given.w = w.data();
+            given.touched = touched.data();
+            for (const std::size_t row : {0U, 1U}) {
+                const RowSurvival expected = scalar_table().survival(given, row, cols);
+                for (const GroupTile& each : {tile, given}) {
+                    const RowSurvival got = table.survival(each, row, cols);
+                    CHECK(std::memcmp(&got, &expected, sizeof got) == 0);
+                }
+            }
         }
     });
 }
 
 TEST_CASE("survival sums go by columns modulo eight") {
     const FpEnvironment environment;
-    // Column 8 joins column 0's partial sum: (1 + 2^-53) + ... would differ in another order.
-    Floats old(9, 0.0F);
-    Floats w(9, 0.0F);
+    const Floats old(17, 0.0F);
+    Floats w(17, 0.0F);
+    // Squares 1 and 2^-54 meet in column 0's partial sum, where the latter is rounded away each
+    // time; in the order of the columns they would have added up first.
     w[0] = 1.0F;
-    w[1] = 0x1p-27F;  // squared 2^-54
     w[8] = 0x1p-27F;
-    const Marks touched(9, ~0U);
+    w[16] = 0x1p-27F;
+    w[1] = 0x1p-27F;
+    const Marks touched(17, ~0U);
     for (const Table* table : available()) {
-        const RowSurvival row = table->survival(old.data(), w.data(), w.data(), touched.data(), 9);
-        // p0 = 1 + 2^-54 rounds to 1; p0 + p1 = 1 + 2^-54 rounds to 1.
+        GroupTile tile;
+        const Unaligned old_bytes(old);
+        tile.old_values = old_bytes.data();
+        tile.values = reinterpret_cast<std::byte*>(w.data());
+        tile.w = w.data();
+        tile.touched = touched.data();
+        const RowSurvival row = table->survival(tile, 0, 17);
         CHECK(row.intended_squared == 1.0);
-        CHECK(row.touched == 9);
-        CHECK(row.changed == 3);
+        CHECK(row.intended_effective == 1.0);
+        CHECK(row.touched == 17);
+        CHECK(row.changed == 4);
         CHECK(row.max_abs_delta == 1.0);
         CHECK(row.error_squared == 0.0);
     }
