@@ -527,10 +527,11 @@ private:
         return false;
     }
 
-    // The last payload ends the file.
+    // The last payload ends the file, and the whole directory lies before it.
     void judge_end() {
-        const bool end_known = next_payload_ && package_.entries_.size() == entry_count_;
-        if (!end_known || !length_right_ || payloads_end_ == file_.size()) return;
+        if (!entry_count_right_ || !directory_right_ || !length_right_) return;
+        const bool cut = package_.entries_.size() < entry_count_;
+        if (!cut && (!next_payload_ || payloads_end_ == file_.size())) return;
         add(not_canonical(header::file_length, 0, payloads_end_, file_.size()));
     }
 

@@ -252,11 +252,25 @@ TEST_CASE("Trailing bytes that the header counts are not canonical", "[package]"
     const Finding& finding = only_finding(result);
     CHECK(finding.code == FindingCode::offset_not_canonical);
     CHECK(finding.offset == 88);
-    // Cut and counted so: the last payload ends past the file.
-    File cut = dense_file();
-    cut.bytes.resize(cut.bytes.size() - 4);
-    cut.put(88, std::uint64_t{cut.bytes.size()}).seal();
-    CHECK(codes(cut.read()) == Codes{"offset_not_canonical"});
+}
+
+TEST_CASE("A cut file whose header counts it so is not canonical", "[package]") {
+    for (const File& file : {dense_file(), mixed_sparse_file(), low_rank_file()}) {
+        // In the last payload, before the first, within the directory, and right after the header.
+        for (const std::size_t size : {file.bytes.size() - 4, std::size_t{256}, std::size_t{192},
+                                       std::size_t{156}, std::size_t{128}}) {
+            CAPTURE(size);
+            File cut = file;
+            cut.bytes.resize(size);
+            cut.put(88, std::uint64_t{size}).seal();
+            for (const ReadDepth depth : {ReadDepth::headers, ReadDepth::everything}) {
+                const Codes found = codes(cut.read(depth));
+                CHECK(has(found, "offset_not_canonical"));
+                CHECK_FALSE(has(found, "checksum_mismatch"));
+                CHECK_FALSE(has(found, "payload_checksum_mismatch"));
+            }
+        }
+    }
 }
 
 TEST_CASE("A stored checksum of 0 is never right", "[package]") {
