@@ -607,9 +607,11 @@ private:
         judge_mask(stored_checksum(scan.mask_hash));
     }
 
+    // Where the directory and the offsets disagree, there may be sections that it does not name.
     void judge_mask(std::uint64_t computed) {
-        const bool known =
-            package_.kind_ == PackageKind::sparse && for_all_entries(&EntryState::positions_right);
+        const bool known = package_.kind_ == PackageKind::sparse &&
+                           !findings_.contains(FindingCode::offset_not_canonical) &&
+                           for_all_entries(&EntryState::positions_right);
         if (!known || computed == package_.mask_checksum_) return;
         add(checksum_differs(FindingCode::mask_checksum_mismatch, "the choice of stored elements",
                              header::mask_checksum.offset, package_.mask_checksum_, computed));

@@ -622,6 +622,12 @@ TEST_CASE("Payload and mask checksums", "[package]") {
     mask.put(112, std::uint64_t{0}).seal();
     CHECK(only_finding(mask.read()).code == FindingCode::mask_checksum_mismatch);
     CHECK(mask.read().error().exit_code() == ExitCode::drift);
+    // With an entry too few, what the checksum covers is not known.
+    File fewer = mixed_sparse_file();
+    fewer.put(48, std::uint32_t{1}).seal();
+    const auto result = fewer.read();
+    CHECK(has(codes(result), "offset_not_canonical"));
+    CHECK(result.error().exit_code() == ExitCode::invalid);
 }
 
 TEST_CASE("Every flipped bit of a sealed file is noticed", "[package]") {
