@@ -114,6 +114,7 @@ Result<std::vector<float>> stack_strengths(const std::vector<std::string>& argum
     }
     if (findings.has_errors()) return failure(std::move(findings));
     std::vector<float> strengths;
+    strengths.reserve(given.size());
     for (const std::optional<float>& strength : given)
         strengths.push_back(strength.value_or(1));
     return strengths;

@@ -30,7 +30,7 @@ extern "C" void note_stop_request(int signal) {
 extern "C" void replace_lost_page(int signal, siginfo_t* info, void*) {
     const auto page_size = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
     const auto address = reinterpret_cast<std::uintptr_t>(info->si_addr);
-    void* const page = reinterpret_cast<void*>(address - address % page_size);
+    void* const page = static_cast<char*>(info->si_addr) - address % page_size;
     constexpr int flags = MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS;
     const bool sent_by_a_process = info->si_code <= 0;
     if (sent_by_a_process || ::mmap(page, page_size, PROT_READ, flags, -1, 0) == MAP_FAILED) {

@@ -178,7 +178,7 @@ std::string summary(const std::vector<CheckedFile>& files,
     const bool any_package = std::any_of(files.begin(), files.end(), [](const CheckedFile& file) {
         return file.format != FileFormat::slm1;
     });
-    const std::string valid = files.size() == 1 ? "1 file, valid" : all + ", all valid";
+    std::string valid = files.size() == 1 ? "1 file, valid" : all + ", all valid";
     if (!model || !any_package) return valid;
     return fmt::format("{}; every adapter fits {}", valid, printable(*model));
 }

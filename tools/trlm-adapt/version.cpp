@@ -43,6 +43,7 @@ Json version_json(const std::vector<std::string>& targets, const std::string& ch
 std::string version_text(const std::vector<std::string>& targets, const std::string& chosen,
                          const Style& style) {
     std::vector<std::string> names;
+    names.reserve(formats.size());
     for (const FormatVersion& format : formats) {
         names.push_back(fmt::format("{} version {}", format.name, format.version));
     }
