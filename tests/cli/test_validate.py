@@ -159,6 +159,23 @@ class WithModel(support.Case):
         self.assertIsNone(run.result)
 
 
+class ManyFindings(support.Case):
+    def test_the_first_thousand_are_shown_and_the_rest_counted(self):
+        arguments = ['validate', '--model', data('union.q8_0.slm')]
+        each = len(self.run_json(*arguments, vector('adapters', 'dense.adp1'))
+                   .document['findings'])
+        copies = 1000 // each + 7
+        arguments += [vector('adapters', 'dense.adp1')] * copies
+        run = self.run_json(*arguments)
+        self.assertEqual(run.code, INCOMPATIBLE)
+        self.assertEqual(len(run.document['findings']), 1000)
+        self.assertEqual([f['ok'] for f in run.result['files']], [True] + [False] * copies)
+        run = self.run_tool(*arguments)
+        lines = run.err.splitlines()
+        self.assertEqual(lines[-2], 'and %d more' % (each * copies - 1000))
+        self.assertTrue(lines[-1].startswith('{:,} errors; '.format(each * copies)), lines[-1])
+
+
 class Text(support.Case):
     def test_a_table_and_a_summary(self):
         run = self.run_tool('validate', data('whale-lora.alr1'), '--model', data('union.q8_0.slm'))
