@@ -228,7 +228,10 @@ class SmallCommands(support.Case):
         run = self.run_json('explain', 'checksum_missmatch')
         self.assert_refused(run, USAGE, 'usage_error')
         self.assertIn('checksum_mismatch?', run.document['findings'][0]['message'])
+        run = self.run_tool('explain', 'survival')
+        self.assertIn('did you mean survival_below_threshold?', run.err)
         self.assertEqual(self.run_tool('explain', 'x' * 100_000).code, USAGE)
+        self.assertEqual(self.run_tool('explain', '').code, USAGE)
 
     def test_limits(self):
         limits = self.run_json('limits').result['limits']

@@ -167,6 +167,12 @@ Result<std::size_t> parse_threads(const std::string& text) {
 std::string_view nearest_name(std::string_view name, std::span<const std::string_view> names) {
     constexpr std::size_t longest_compared = 64;
     const std::string_view compared = name.substr(0, longest_compared);
+    // A part of a name was probably meant to be the whole.
+    constexpr std::size_t shortest_part = 3;
+    const auto whole = std::find_if(names.begin(), names.end(), [&](auto candidate) {
+        return name.size() >= shortest_part && candidate.find(name) != std::string_view::npos;
+    });
+    if (whole != names.end()) return *whole;
     return *std::min_element(names.begin(), names.end(), [&](auto a, auto b) {
         return edit_distance(compared, a) < edit_distance(compared, b);
     });

@@ -71,8 +71,8 @@ struct PackageInput {
 /// Number of threads: decimal digits, 0 for one per processor.
 [[nodiscard]] Result<std::size_t> parse_threads(const std::string& text);
 
-/// The one of `names`, of which there is one at least, that takes the fewest changes to become
-/// `name`.
+/// The one of `names`, of which there is one at least, that contains `name`, or that takes the
+/// fewest changes to become it.
 [[nodiscard]] std::string_view nearest_name(std::string_view name,
                                             std::span<const std::string_view> names);
 
