@@ -2,14 +2,16 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <memory>
-#include <mutex>
 
 #include <fmt/format.h>
 
+#include "effects.hpp"
 #include "fp_environment.hpp"
 #include "fuse.hpp"
 #include "guard.hpp"
+#include "scratch_pool.hpp"
 #include "trlm/adapt/checksum.hpp"
 #include "trlm/adapt/file.hpp"
 #include "trlm/adapt/simd.hpp"
@@ -22,34 +24,6 @@ constexpr std::uint64_t copy_piece = 256 * 1024;
 
 /// Tiles in flight for each thread: enough that a slow one does not stall the others.
 constexpr std::size_t tiles_per_thread = 4;
-
-Finding make_finding(FindingCode code, std::string message) {
-    Finding finding;
-    finding.code = code;
-    finding.message = std::move(message);
-    return finding;
-}
-
-/// Hands out scratch buffers, the last used first: its memory is still in the cache.
-class ScratchPool {
-public:
-    std::unique_ptr<FuseScratch> take() {
-        const std::lock_guard lock(mutex_);
-        if (free_.empty()) return std::make_unique<FuseScratch>();
-        auto scratch = std::move(free_.back());
-        free_.pop_back();
-        return scratch;
-    }
-
-    void give(std::unique_ptr<FuseScratch> scratch) {
-        const std::lock_guard lock(mutex_);
-        free_.push_back(std::move(scratch));
-    }
-
-private:
-    std::mutex mutex_;
-    std::vector<std::unique_ptr<FuseScratch>> free_;
-};
 
 /// A tile on its way from the kernels to the sink.
 struct TileSlot {
@@ -84,7 +58,7 @@ public:
     /// Only computes the tensors, emitting nothing.
     void check() {
         for (std::size_t i = 0; i < plan_.tensors.size() && !stopped_; ++i) {
-            fuse_tensor(i, /*emitting=*/false);
+            if (!plan_.tensors[i].proven_finite) fuse_tensor(i, /*emitting=*/false);
             done_ += tensor_bytes(i);
             report_progress(check_bytes());
         }
@@ -183,7 +157,7 @@ private:
         const bool first_time = !scales.computed;
         scales.computed = true;
         scales.bytes.resize(fuser.tensor().scales.size());
-        if (first_time) start_survival(index, fuser);
+        if (first_time) survivals_[index] = no_survival_yet(fuser.tensor());
 
         const std::uint64_t tiles = fuser.tile_count();
         const std::size_t threads = std::max<std::size_t>(1, options_.executor.concurrency);
@@ -255,7 +229,10 @@ private:
             slot.tile = fuser.tile(tile);
             slot.payload.resize(fuser.payload_bytes(slot.tile));
             auto scratch = scratch_.take();
-            fuser.fuse(slot.tile, *scratch, slot.payload.data(), scales, slot.outcome);
+            // Once something has changed it does not matter what else does.
+            const bool watch_changes = !changed_.load(std::memory_order_relaxed);
+            fuser.fuse(slot.tile, *scratch, slot.payload.data(),
+                       scales + fuser.scale_offset(slot.tile), watch_changes, slot.outcome);
             scratch_.give(std::move(scratch));
         } catch (const std::bad_alloc&) {
             slot.out_of_memory = true;
@@ -271,47 +248,13 @@ private:
             return false;
         }
         if (slot.outcome.bad) {
-            if (first_time) fail(fused_non_finite(fuser, *slot.outcome.bad));
+            if (first_time) fail(fused_non_finite(fuser.tensor(), *slot.outcome.bad));
             return false;
         }
-        changed_ = changed_ || slot.outcome.changed;
+        if (slot.outcome.changed) changed_ = true;
         if (first_time) add_survival(survivals_[index], slot.outcome);
         if (emitting) emit(slot.payload);
         return true;
-    }
-
-    [[nodiscard]] static Finding fused_non_finite(const TensorFuser& fuser, std::uint64_t place) {
-        const TensorView& tensor = fuser.tensor();
-        Finding finding = make_finding(FindingCode::fused_non_finite, {});
-        finding.tensor = tensor_label(tensor.name, tensor.name_hash);
-        finding.element = place;
-        const std::string_view unit = tensor.dtype == Dtype::f32    ? "element"
-                                      : tensor.dtype == Dtype::q8_0 ? "row"
-                                                                    : "block";
-        finding.message = fmt::format(
-            "with the stack applied, {} {} is the first that is not finite or whose scale is too "
-            "large for {}; lower a strength or leave out the adapter that causes it",
-            unit, place, to_string(tensor.dtype));
-        return finding;
-    }
-
-    void start_survival(std::size_t index, const TensorFuser& fuser) {
-        TensorSurvival& survival = survivals_[index];
-        survival.name = tensor_label(fuser.tensor().name, fuser.tensor().name_hash);
-        survival.elements = fuser.tensor().shape.elements().value();
-    }
-
-    static void add_survival(TensorSurvival& tensor, const TileOutcome& outcome) {
-        const FpEnvironment environment;
-        for (const kernels::RowSurvival& row : outcome.survival) {
-            tensor.touched += row.touched;
-            tensor.changed += row.changed;
-            tensor.max_abs_delta = std::max(tensor.max_abs_delta, row.max_abs_delta);
-            tensor.intended_effective += row.intended_effective;
-            tensor.intended_squared += row.intended_squared;
-            tensor.effective_squared += row.effective_squared;
-            tensor.error_squared += row.error_squared;
-        }
     }
 
     const ApplyPlan& plan_;
@@ -325,37 +268,10 @@ private:
     Xxh3 hash_;
     Findings findings_;
     std::uint64_t done_ = 0;
-    bool changed_ = false;
+    std::atomic<bool> changed_ = false;  // read by tasks while the emitting one sets it
     bool stopped_ = false;
     bool emitted_ = false;
 };
-
-/// Adds the finding of a policy and returns whether it forbids going on.
-void judge_effect(const Application& application, const ApplyOptions& options,
-                  const ApplyReport& report, Findings& findings, Findings& warnings) {
-    if (!application.changed()) {
-        Finding finding = make_finding(
-            FindingCode::zero_effect,
-            "applying the whole stack changes no stored byte of the model; check the strengths, or "
-            "allow it explicitly if that is what you want");
-        if (options.allow_no_effect) {
-            finding.severity = Severity::warning;
-            warnings.add(std::move(finding));
-        } else {
-            findings.add(std::move(finding));
-        }
-    }
-    if (options.min_survival && *report.kept < *options.min_survival) {
-        Finding finding = make_finding(FindingCode::survival_below_threshold, {});
-        finding.expected = fmt::format("at least {}", *options.min_survival);
-        finding.actual = fmt::format("{:.6g}", *report.kept);
-        finding.message = fmt::format(
-            "only {} of the intended change would survive, but {} is asked for; use "
-            "adaptive rounding, a larger storage, or a higher strength",
-            finding.actual, finding.expected);
-        findings.add(std::move(finding));
-    }
-}
 
 /// The header's checksum field as bytes.
 std::array<std::byte, 8> checksum_bytes(std::uint64_t checksum) {
@@ -414,7 +330,7 @@ Result<ApplyReport> apply_to_sink(const ApplyPlan& plan, const OutputSink& sink,
             report.tensors = std::move(application.survivals());
             report.kept = kept_of_stack(report.tensors);
         }
-        judge_effect(application, options, report, findings, report.warnings);
+        judge_effect(options, report, findings);
         if (findings.has_errors()) return failure(std::move(findings));
         return report;
     });

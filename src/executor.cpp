@@ -3,6 +3,7 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -12,12 +13,18 @@ namespace {
 /// A fixed set of threads that take the tasks of one call at a time, the caller helping.
 class ThreadPool {
 public:
+    /// Starts as many of the threads as the system allows.
     explicit ThreadPool(std::size_t helpers) {
         threads_.reserve(helpers);
-        for (std::size_t i = 0; i < helpers; ++i) {
-            threads_.emplace_back([this] { serve(); });
+        try {
+            while (threads_.size() < helpers) threads_.emplace_back([this] { serve(); });
+        } catch (const std::system_error&) {
+            // Fewer threads are slower, not wrong.
         }
     }
+
+    /// Threads that work, the calling one included.
+    [[nodiscard]] std::size_t concurrency() const noexcept { return threads_.size() + 1; }
 
     ~ThreadPool() {
         {
@@ -88,7 +95,7 @@ Executor make_executor(std::size_t threads) {
     return {[pool](std::size_t count, const std::function<void(std::size_t)>& task) {
                 pool->run(count, task);
             },
-            threads};
+            pool->concurrency()};
 }
 
 }  // namespace trlm::adapt

@@ -104,6 +104,10 @@ std::size_t TensorFuser::payload_bytes(const Tile& tile) const noexcept {
     return elements / 2;
 }
 
+std::size_t TensorFuser::scale_bytes(const Tile& tile) const noexcept {
+    return view_.scales.size() / rows_ * tile.rows;
+}
+
 /// Calls visit(flat index, value) for each stored element of the tile, ascending, until it
 /// returns false.
 template <class Visit>
@@ -218,7 +222,8 @@ void TensorFuser::fuse_f32(const Tile& tile, FuseScratch& scratch, std::byte* pa
         return;
     }
     kernels::GroupTile group;
-    group.old_values = view_.payload.data() + tile.first_row * cols_ * sizeof(float);
+    group.old_values = view_.payload.data() + payload_offset(tile);
+    if (group.old_values == payload && survival_) group.old_values = scratch.before.data();
     group.values = payload;
     if (!survival_) {
         for (const Operand& operand : operands_)
@@ -282,10 +287,12 @@ void TensorFuser::make_values(const Tile& tile, FuseScratch& scratch,
 }
 
 void TensorFuser::fuse_quantized(const Tile& tile, FuseScratch& scratch, std::byte* payload,
-                                 std::byte* tensor_scales, TileOutcome& outcome) const {
+                                 std::byte* scales, bool watch_changes,
+                                 TileOutcome& outcome) const {
     const bool q8 = view_.dtype == Dtype::q8_0;
     const std::uint64_t elements = tile.rows * cols_;
-    const std::byte* old_payload = view_.payload.data() + payload_bytes({0, 1}) * tile.first_row;
+    const std::byte* old_payload = view_.payload.data() + payload_offset(tile);
+    const std::size_t bytes = payload_bytes(tile);
 
     kernels::GroupTile group;
     group.group_size = q8 ? cols_ : view_.block_size;
@@ -294,17 +301,20 @@ void TensorFuser::fuse_quantized(const Tile& tile, FuseScratch& scratch, std::by
     group.mode = mode_;
     group.key = key_;
     const std::uint64_t first_group = group.first_element / group.group_size;
-    group.old_scales = view_.scales.data() + first_group * sizeof(float);
-    group.scales = tensor_scales + first_group * sizeof(float);
+    group.old_scales = view_.scales.data() + scale_offset(tile);
+    // What replaces old bytes is made beside them: until the tile is done they are still read.
+    const std::size_t new_scale_bytes = scale_bytes(tile);
+    scratch.scales.resize(new_scale_bytes);
+    group.scales = scales == group.old_scales ? scratch.scales.data() : scales;
+    const bool codes_in_place = q8 && payload != old_payload;
+    scratch.codes.resize(elements);
+    group.codes = codes_in_place ? reinterpret_cast<std::int8_t*>(payload) : scratch.codes.data();
     if (q8) {
         group.old_codes = reinterpret_cast<const std::int8_t*>(old_payload);
-        group.codes = reinterpret_cast<std::int8_t*>(payload);
     } else {
         scratch.old_codes.resize(elements);
-        scratch.codes.resize(elements);
         kernels_->unpack_nibbles(old_payload, elements, scratch.old_codes.data());
         group.old_codes = scratch.old_codes.data();
-        group.codes = scratch.codes.data();
     }
     if (sparse_operands_ > 0) {
         make_values(tile, scratch, group);
@@ -319,34 +329,47 @@ void TensorFuser::fuse_quantized(const Tile& tile, FuseScratch& scratch, std::by
         outcome.bad = first_group + stored;
         return;
     }
-    outcome.changed =
-        std::memcmp(group.scales, group.old_scales, group.groups * sizeof(float)) != 0;
+    if (watch_changes) {
+        outcome.changed = std::memcmp(group.scales, group.old_scales, new_scale_bytes) != 0 ||
+                          std::memcmp(group.codes, group.old_codes, elements) != 0;
+    }
     if (survival_) measure(tile, group, outcome);
-    if (!q8) kernels_->pack_nibbles(group.codes, elements, payload);
+    if (group.scales != scales) std::memcpy(scales, group.scales, new_scale_bytes);
+    if (!q8) {
+        kernels_->pack_nibbles(group.codes, elements, payload);
+    } else if (!codes_in_place) {
+        std::memcpy(payload, group.codes, bytes);
+    }
 }
 
 void TensorFuser::fuse(const Tile& tile, FuseScratch& scratch, std::byte* payload,
-                       std::byte* tensor_scales, TileOutcome& outcome) const {
-    outcome = {};
+                       std::byte* scales, bool watch_changes, TileOutcome& outcome) const {
+    outcome.bad.reset();
+    outcome.changed = false;
+    outcome.survival.clear();
     const std::size_t bytes = payload_bytes(tile);
-    const std::byte* old_payload = view_.payload.data() + payload_bytes({0, 1}) * tile.first_row;
+    const std::byte* old_payload = view_.payload.data() + payload_offset(tile);
+    const bool in_place = payload == old_payload;
+    const bool f32 = view_.dtype == Dtype::f32;
     const bool untouched = std::ranges::none_of(
         operands_, [&](const Operand& operand) { return touches(operand, tile); });
-    if (untouched || view_.dtype == Dtype::f32) std::memcpy(payload, old_payload, bytes);
+    if ((untouched || f32) && !in_place) std::memcpy(payload, old_payload, bytes);
     if (untouched) {
-        const std::uint64_t row_scales = view_.scales.size() / rows_;
-        if (row_scales > 0) {
-            const std::uint64_t at = tile.first_row * row_scales;
-            std::memcpy(tensor_scales + at, view_.scales.data() + at, tile.rows * row_scales);
-        }
+        const std::byte* old_scales = view_.scales.data() + scale_offset(tile);
+        if (!f32 && scales != old_scales) std::memcpy(scales, old_scales, scale_bytes(tile));
         return;
     }
-    if (view_.dtype == Dtype::f32) {
-        fuse_f32(tile, scratch, payload, outcome);
-    } else {
-        fuse_quantized(tile, scratch, payload, tensor_scales, outcome);
+    if (!f32) {
+        fuse_quantized(tile, scratch, payload, scales, watch_changes, outcome);
+        return;
     }
-    outcome.changed = outcome.changed || std::memcmp(payload, old_payload, bytes) != 0;
+    const bool keep_old = in_place && (watch_changes || survival_);
+    if (keep_old) scratch.before.assign(old_payload, old_payload + bytes);
+    fuse_f32(tile, scratch, payload, outcome);
+    if (watch_changes) {
+        const std::byte* before = keep_old ? scratch.before.data() : old_payload;
+        outcome.changed = std::memcmp(payload, before, bytes) != 0;
+    }
 }
 
 }  // namespace trlm::adapt

@@ -17,6 +17,14 @@ struct Tile {
     std::uint64_t rows = 0;
 };
 
+/// What became of a tile.
+struct TileOutcome {
+    /// First element (f32), row (q8_0) or block (q4_0) of the tensor that cannot be stored.
+    std::optional<std::uint64_t> bad;
+    bool changed = false;                        ///< a stored byte differs from the base's
+    std::vector<kernels::RowSurvival> survival;  ///< per row, when asked for and touched
+};
+
 /// Buffers of one worker, reused from tile to tile.
 struct FuseScratch {
     std::vector<float> w;
@@ -24,15 +32,12 @@ struct FuseScratch {
     std::vector<std::uint32_t> touched;
     std::vector<std::int8_t> old_codes;  // q4_0, one byte each
     std::vector<std::int8_t> codes;
+    std::vector<std::byte> scales;             // new ones, where they replace the old ones
+    std::vector<std::byte> before;             // f32 values, where they are replaced
+    std::vector<std::byte> discarded_payload;  // where only a check is wanted
+    std::vector<std::byte> discarded_scales;
+    TileOutcome outcome;
     std::vector<kernels::DenseOperand> dense;
-};
-
-/// What became of a tile.
-struct TileOutcome {
-    /// First element (f32), row (q8_0) or block (q4_0) of the tensor that cannot be stored.
-    std::optional<std::uint64_t> bad;
-    bool changed = false;                        ///< a stored byte differs from the base's
-    std::vector<kernels::RowSurvival> survival;  ///< per row, when asked for and touched
 };
 
 /// A planned tensor, prepared for the kernels. Immutable: tiles may be fused concurrently.
@@ -48,13 +53,24 @@ public:
     [[nodiscard]] std::uint64_t tile_count() const noexcept;
     [[nodiscard]] Tile tile(std::uint64_t index) const noexcept;
 
-    /// Bytes of a tile's payload.
+    /// Bytes of a tile's payload and of its scales.
     [[nodiscard]] std::size_t payload_bytes(const Tile& tile) const noexcept;
+    [[nodiscard]] std::size_t scale_bytes(const Tile& tile) const noexcept;
 
-    /// Writes the tile's new payload and its scales (at their place in `tensor_scales`, which has
-    /// room for those of the whole tensor). `payload` must be aligned for f32.
-    void fuse(const Tile& tile, FuseScratch& scratch, std::byte* payload, std::byte* tensor_scales,
-              TileOutcome& outcome) const;
+    /// Writes the tile's new payload, aligned for f32, and its scales; both may be where the old
+    /// ones lie. `outcome.changed` is judged only with `watch_changes`.
+    void fuse(const Tile& tile, FuseScratch& scratch, std::byte* payload, std::byte* scales,
+              bool watch_changes, TileOutcome& outcome) const;
+
+    /// Bytes from the start of the payload to the first row of a tile.
+    [[nodiscard]] std::size_t payload_offset(const Tile& tile) const noexcept {
+        return payload_bytes({0, tile.first_row});
+    }
+
+    /// The same for the scales.
+    [[nodiscard]] std::size_t scale_offset(const Tile& tile) const noexcept {
+        return scale_bytes({0, tile.first_row});
+    }
 
 private:
     struct Operand {
@@ -78,7 +94,7 @@ private:
                   TileOutcome& outcome) const;
     void fuse_f32_sparse(const Tile& tile, float* w, TileOutcome& outcome) const;
     void fuse_quantized(const Tile& tile, FuseScratch& scratch, std::byte* payload,
-                        std::byte* tensor_scales, TileOutcome& outcome) const;
+                        std::byte* scales, bool watch_changes, TileOutcome& outcome) const;
     void make_dense(const Tile& tile, FuseScratch& scratch) const;
     void make_values(const Tile& tile, FuseScratch& scratch, kernels::GroupTile& group) const;
     void measure(const Tile& tile, const kernels::GroupTile& group, TileOutcome& outcome) const;

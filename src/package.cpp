@@ -637,7 +637,12 @@ private:
             const bool counted = judge_popcount(section, outcome);
             state.positions_right = counted && outcome.defect == SectionDefect::none;
         }
-        if (outcome.defect == SectionDefect::none) return;
+        if (outcome.defect == SectionDefect::none) {
+            PackageEntry& entry = package_.entries_[section.owner];
+            if (part == Part::values || part == Part::factor_a) entry.max_abs = outcome.max_abs;
+            if (part == Part::factor_b) entry.max_abs_b = outcome.max_abs;
+            return;
+        }
         if (outcome.defect == SectionDefect::non_finite) {
             if (std::exchange(state.non_finite_reported, true)) return;
         }

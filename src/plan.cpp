@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 
+#include "fp_environment.hpp"
 #include "guard.hpp"
 
 namespace trlm::adapt {
@@ -15,12 +17,14 @@ std::vector<PlannedTensor> planned_tensors(const Model& model, std::span<const S
         const auto entries = member.package->entries();
         for (std::size_t i = 0; i < entries.size(); ++i) {
             const auto index = model.find_tensor(entries[i].name_hash);
-            deltas[*index].push_back({member.package->delta(i), member.strength});
+            deltas[*index].push_back(planned_delta(*member.package, i, member.strength));
         }
     }
     std::vector<PlannedTensor> tensors;
     for (std::size_t i = 0; i < deltas.size(); ++i) {
-        if (!deltas[i].empty()) tensors.push_back({i, std::move(deltas[i])});
+        if (deltas[i].empty()) continue;
+        const bool proven = proves_finite(model.tensors()[i].max_abs, deltas[i]);
+        tensors.push_back({i, std::move(deltas[i]), proven});
     }
     return tensors;
 }
@@ -121,6 +125,30 @@ Status plan_anew(ApplyPlan& plan) {
 }
 
 }  // namespace
+
+PlannedDelta planned_delta(const Package& package, std::size_t index, float strength) noexcept {
+    const FpEnvironment environment;
+    const PackageEntry& entry = package.entries()[index];
+    double max_abs = std::fabs(static_cast<double>(strength)) * entry.max_abs;
+    if (package.kind() == PackageKind::low_rank) {
+        // Neither the sum over k nor the factor in front of it may overflow on the way.
+        const double sum = static_cast<double>(entry.rank) * entry.max_abs * entry.max_abs_b;
+        const double factor = std::fabs(static_cast<double>(strength) * entry.scale);
+        max_abs = std::max({sum, factor, sum * factor});
+    }
+    return {package.delta(index), strength, max_abs};
+}
+
+bool proves_finite(double max_abs, std::span<const PlannedDelta> deltas) noexcept {
+    const FpEnvironment environment;
+    // Each of at most a few thousand roundings enlarges a value by 2^-24 of it at most. Below 2^127
+    // a value is finite, and so small that its scale (a 127th, 7th or 8th of it) is in bounds.
+    constexpr double roundings = 1.0 + 0x1p-10;
+    constexpr double limit = 0x1p127;
+    for (const PlannedDelta& delta : deltas)
+        max_abs += delta.max_abs;
+    return max_abs * roundings < limit;
+}
 
 Result<ApplyPlan> plan_apply(const Model& model, std::span<const StackMember> stack) {
     return guarded([&]() -> Result<ApplyPlan> {

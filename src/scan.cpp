@@ -16,6 +16,7 @@ namespace {
 // of every element's size, so that no element straddles two chunks.
 constexpr std::uint64_t chunk_bytes = 65'536;
 constexpr std::uint64_t checksum_bytes = 8;
+constexpr std::uint32_t infinity_bits = 0x7f800000U;
 
 template <class T>
 T element_at(Bytes chunk, std::uint64_t index) noexcept {
@@ -97,6 +98,10 @@ private:
 
     [[nodiscard]] bool decided() const noexcept { return outcome_.defect != SectionDefect::none; }
 
+    void keep_largest(std::uint32_t magnitude) noexcept {
+        outcome_.max_abs = std::max(outcome_.max_abs, std::bit_cast<float>(magnitude));
+    }
+
     void check_zeros(Bytes chunk, std::uint64_t start) noexcept {
         if (decided()) return;
         const auto nonzero =
@@ -108,15 +113,18 @@ private:
     void check_values(Bytes chunk, std::uint64_t start) noexcept {
         if (decided()) return;
         const std::size_t count = chunk.size() / sizeof(float);
+        const std::uint32_t largest = kernels_.max_magnitude(chunk.data(), count);
+        if (largest < infinity_bits) return keep_largest(largest);
         const std::size_t first = kernels_.first_non_finite(chunk.data(), count);
-        if (first < count) found(SectionDefect::non_finite, start / sizeof(float) + first);
+        found(SectionDefect::non_finite, start / sizeof(float) + first);
     }
 
     void check_scales(Bytes chunk, std::uint64_t start) noexcept {
         if (decided()) return;
         const std::size_t count = chunk.size() / sizeof(float);
         const std::size_t first = kernels_.first_bad_scale(chunk.data(), count, section_.bound);
-        if (first < count) found(SectionDefect::bad_scale, start / sizeof(float) + first);
+        if (first == count) return keep_largest(kernels_.max_magnitude(chunk.data(), count));
+        found(SectionDefect::bad_scale, start / sizeof(float) + first);
     }
 
     void check_indexes(Bytes chunk, std::uint64_t start) noexcept {

@@ -47,6 +47,7 @@ struct SectionOutcome {
     SectionDefect defect = SectionDefect::none;  ///< of the first offending element
     std::uint64_t element = 0;   ///< its index in the section: byte, value, scale, index, or bit
     std::uint64_t popcount = 0;  ///< bitmask: set bits below `elements`
+    float max_abs = 0;           ///< values, scales: the largest magnitude, where none is defective
 };
 
 struct ScanResult {

@@ -569,8 +569,20 @@ private:
         for (std::size_t i = 0; i < sections_.size(); ++i) {
             if (scan.outcomes[i].defect != SectionDefect::none) {
                 add_defect(sections_[i], scan.outcomes[i]);
+            } else {
+                keep_bound(sections_[i], scan.outcomes[i]);
             }
         }
+    }
+
+    /// The largest magnitude that a tensor's values can have.
+    void keep_bound(const Section& section, const SectionOutcome& outcome) {
+        if (section.kind != SectionKind::values && section.kind != SectionKind::scales) return;
+        ModelTensor& tensor = model_.tensors_[section.owner];
+        const float largest_code = tensor.dtype == Dtype::q8_0   ? 128.0F
+                                   : tensor.dtype == Dtype::q4_0 ? 8.0F
+                                                                 : 1.0F;
+        tensor.max_abs = outcome.max_abs * largest_code;
     }
 
     void judge_checksum(std::uint64_t computed) {

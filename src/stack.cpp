@@ -10,6 +10,7 @@
 
 #include "fp_environment.hpp"
 #include "guard.hpp"
+#include "stack_rules.hpp"
 #include "trlm/adapt/limits.hpp"
 
 namespace trlm::adapt {
@@ -95,13 +96,13 @@ void compare_identity(Findings& findings, const std::string& file, const Identit
                   model.tokenizer_checksum, package.tokenizer_checksum, checksum);
 }
 
-void compare_entry(Findings& findings, const std::string& file, const Model& model,
+void compare_entry(Findings& findings, const std::string& file, const FindTensor& find_tensor,
                    const PackageEntry& entry) {
     Finding finding;
     finding.file = file;
     finding.tensor = tensor_label(entry.name, entry.name_hash);
-    const auto index = model.find_tensor(entry.name_hash);
-    if (!index) {
+    const auto tensor = find_tensor(entry.name_hash);
+    if (!tensor) {
         finding.code = FindingCode::tensor_unknown;
         finding.message =
             "the model has no tensor of this name; use the base model that the "
@@ -109,11 +110,10 @@ void compare_entry(Findings& findings, const std::string& file, const Model& mod
         findings.add(std::move(finding));
         return;
     }
-    const ModelTensor& tensor = model.tensors()[*index];
-    if (tensor.shape == entry.shape) return;
+    if (tensor->shape == entry.shape) return;
     finding.code = FindingCode::tensor_shape_differs;
-    if (!tensor.name.empty()) finding.tensor = tensor.name;
-    finding.expected = to_string(tensor.shape);
+    if (!tensor->name.empty()) finding.tensor = tensor->name;
+    finding.expected = to_string(tensor->shape);
     finding.actual = to_string(entry.shape);
     finding.message = fmt::format("the adapter's shape is {}, but the model's tensor is {}",
                                   finding.actual, finding.expected);
@@ -141,7 +141,8 @@ Result<float> parse_strength(std::string_view text) {
     });
 }
 
-Findings check_compatibility(const Model& model, std::span<const StackMember> stack) {
+Findings check_stack(const Identity& identity, const FindTensor& find_tensor,
+                     std::span<const StackMember> stack) {
     Findings findings;
     const auto complain = [&](FindingCode code, const std::string& file, std::string message) {
         Finding finding;
@@ -165,16 +166,30 @@ Findings check_compatibility(const Model& model, std::span<const StackMember> st
                      fmt::format("its strength is {}, but it must be finite and not zero",
                                  member.strength));
         }
-        compare_identity(findings, member.file, model.identity(), member.package->identity());
+        compare_identity(findings, member.file, identity, member.package->identity());
         for (const PackageEntry& entry : member.package->entries()) {
-            compare_entry(findings, member.file, model, entry);
+            compare_entry(findings, member.file, find_tensor, entry);
         }
     }
     return findings;
 }
 
+Findings check_compatibility(const Model& model, std::span<const StackMember> stack) {
+    const auto find_tensor = [&](std::uint64_t name_hash) -> std::optional<KnownTensor> {
+        const auto index = model.find_tensor(name_hash);
+        if (!index) return std::nullopt;
+        const ModelTensor& tensor = model.tensors()[*index];
+        return KnownTensor{tensor.name, tensor.shape};
+    };
+    return check_stack(model.identity(), find_tensor, stack);
+}
+
 std::uint64_t assembly_state(const Model& model, std::span<const StackMember> stack) {
-    std::uint64_t state = initial_state(model.identity());
+    return state_after(model.identity(), stack);
+}
+
+std::uint64_t state_after(const Identity& identity, std::span<const StackMember> stack) {
+    std::uint64_t state = initial_state(identity);
     for (const StackMember& member : stack) {
         state = next_state(state, member.package->checksum(), member.strength);
     }

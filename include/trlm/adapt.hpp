@@ -16,6 +16,7 @@
 #include "trlm/adapt/finding.hpp"
 #include "trlm/adapt/identity.hpp"
 #include "trlm/adapt/limits.hpp"
+#include "trlm/adapt/memory.hpp"
 #include "trlm/adapt/package.hpp"
 #include "trlm/adapt/plan.hpp"
 #include "trlm/adapt/receipt/apply_receipt.hpp"

@@ -40,8 +40,15 @@ inline void store_f32(std::byte* bytes, std::size_t index, float value) {
     std::memcpy(bytes + index * sizeof value, &value, sizeof value);
 }
 
+/// Bits of |value|: in the order of the magnitudes, with infinity and NaN on top.
+inline std::uint32_t magnitude_bits(float value) {
+    return std::bit_cast<std::uint32_t>(value) & 0x7fffffffU;
+}
+
+inline constexpr std::uint32_t infinity_bits = 0x7f800000U;
+
 inline bool is_finite(float value) {
-    return (std::bit_cast<std::uint32_t>(value) & 0x7fffffffU) < 0x7f800000U;
+    return magnitude_bits(value) < infinity_bits;
 }
 
 /// Code `index` of q4_0 codes: two's-complement nibbles, low nibble first.

@@ -51,24 +51,48 @@ inline VU magnitude_bits(VF v) {
     return hn::And(hn::BitCast(du, v), hn::Set(du, 0x7fffffffU));
 }
 
-std::size_t first_non_finite(const std::byte* values, std::size_t count) {
+/// Largest magnitude of whole vectors, up to `done` elements, which is set.
+HWY_INLINE VU max_magnitude_lanes(const float* p, std::size_t count, std::size_t& done) {
     const F df;
     const U du;
     const std::size_t lanes = hn::Lanes(df);
-    const auto limit = hn::Set(du, 0x7f7fffffU);  // the largest finite magnitude
-    // Blocks of eight vectors are judged together; the first bad block is searched one by one.
-    const std::size_t block = 8 * lanes;
+    // Four chains: one would wait for itself.
+    VU largest[4];
+    for (VU& each : largest)
+        each = hn::Zero(du);
     std::size_t i = 0;
-    for (; i + block <= count; i += block) {
-        const float* p = floats(values + i * sizeof(float));
-        auto largest = magnitude_bits(hn::LoadU(df, p));
-        for (std::size_t v = 1; v < 8; ++v) {
-            largest = hn::Max(largest, magnitude_bits(hn::LoadU(df, p + v * lanes)));
+    for (; i + 4 * lanes <= count; i += 4 * lanes) {
+        for (std::size_t v = 0; v < 4; ++v) {
+            largest[v] = hn::Max(largest[v], magnitude_bits(hn::LoadU(df, p + i + v * lanes)));
         }
-        if (!hn::AllFalse(du, hn::Gt(largest, limit))) break;
     }
+    for (; i + lanes <= count; i += lanes) {
+        largest[0] = hn::Max(largest[0], magnitude_bits(hn::LoadU(df, p + i)));
+    }
+    done = i;
+    return hn::Max(hn::Max(largest[0], largest[1]), hn::Max(largest[2], largest[3]));
+}
+
+std::uint32_t max_magnitude(const std::byte* values, std::size_t count) {
+    const U du;
+    std::size_t i = 0;
+    const auto lanes = max_magnitude_lanes(floats(values), count, i);
+    std::uint32_t largest = hn::GetLane(hn::MaxOfLanes(du, lanes));
     for (; i < count; ++i) {
-        if (!is_finite(load_f32(values, i))) return i;
+        largest = HWY_MAX(largest, kernels::magnitude_bits(load_f32(values, i)));
+    }
+    return largest;
+}
+
+std::size_t first_non_finite(const std::byte* values, std::size_t count) {
+    // Stretch by stretch; one with a bad value is searched element by element.
+    constexpr std::size_t stretch = 4096;
+    for (std::size_t i = 0; i < count; i += stretch) {
+        const std::size_t some = HWY_MIN(stretch, count - i);
+        if (max_magnitude(values + i * sizeof(float), some) < infinity_bits) continue;
+        while (is_finite(load_f32(values, i)))
+            ++i;
+        return i;
     }
     return count;
 }
@@ -857,6 +881,7 @@ const Table& table() {
     static constexpr Table table{
         .name = {},  // filled in by `available`, which knows the target
         .first_non_finite = first_non_finite,
+        .max_magnitude = max_magnitude,
         .first_bad_scale = first_bad_scale,
         .unpack_nibbles = unpack_nibbles,
         .pack_nibbles = pack_nibbles,

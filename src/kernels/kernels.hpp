@@ -88,6 +88,9 @@ struct Table {
     /// Index of the first of `count` f32 that is NaN or infinite, or `count`.
     std::size_t (*first_non_finite)(const std::byte* values, std::size_t count);
 
+    /// Bits of the largest magnitude of `count` f32: 0x7f800000 or more where one is not finite.
+    std::uint32_t (*max_magnitude)(const std::byte* values, std::size_t count);
+
     /// Index of the first of `count` f32 that is not in (0, bound), or `count`.
     std::size_t (*first_bad_scale)(const std::byte* scales, std::size_t count, float bound);
 

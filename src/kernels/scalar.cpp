@@ -15,6 +15,14 @@ std::size_t first_non_finite(const std::byte* values, std::size_t count) {
     return count;
 }
 
+std::uint32_t max_magnitude(const std::byte* values, std::size_t count) {
+    std::uint32_t largest = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+        largest = std::max(largest, magnitude_bits(load_f32(values, i)));
+    }
+    return largest;
+}
+
 std::size_t first_bad_scale(const std::byte* scales, std::size_t count, float bound) {
     for (std::size_t i = 0; i < count; ++i) {
         const float scale = load_f32(scales, i);
@@ -133,6 +141,7 @@ const Table& scalar_table() {
     static constexpr Table table{
         .name = "scalar",
         .first_non_finite = first_non_finite,
+        .max_magnitude = max_magnitude,
         .first_bad_scale = first_bad_scale,
         .unpack_nibbles = unpack_nibbles,
         .pack_nibbles = pack_nibbles,

@@ -15,9 +15,9 @@ T must(Result<T> result) {
     return std::move(*result);
 }
 
-ModelSpec small_spec(Bytes tokenizer, Dtype dtype) {
+ModelSpec make_spec(Bytes tokenizer, Dtype dtype, const ModelShape& shape) {
     ModelSpec spec;
-    spec.shape = small_shape();
+    spec.shape = shape;
     spec.tokenizer_section = tokenizer;
     for (const ExpectedTensor& tensor : expected_tensors(spec.shape, spec.flags)) {
         spec.storage.push_back({dtype, canonical_block_size(dtype, tensor.shape)});
@@ -25,15 +25,15 @@ ModelSpec small_spec(Bytes tokenizer, Dtype dtype) {
     return spec;
 }
 
-const ExpectedTensor& expected(const std::string& name) {
-    static const std::vector<ExpectedTensor> all = expected_tensors(small_shape(), 0);
+ExpectedTensor expected(const std::string& name, const ModelShape& shape) {
+    const std::vector<ExpectedTensor> all = expected_tensors(shape, 0);
     const auto found = std::ranges::find(all, name, &ExpectedTensor::name);
     if (found == all.end()) throw std::runtime_error("the sample model has no " + name);
     return *found;
 }
 
-Identity small_identity() {
-    static const std::vector<std::byte> file = model(Dtype::f32);
+Identity identity_of(const ModelShape& shape) {
+    const std::vector<std::byte> file = model(Dtype::f32, shape);
     return must(read_model(file)).identity();
 }
 
@@ -70,9 +70,17 @@ std::vector<float> values(std::string_view name, std::uint64_t count, float size
     return values;
 }
 
-std::vector<std::byte> model(Dtype dtype) {
+ModelShape wide_shape() {
+    ModelShape shape = small_shape();
+    shape.hidden_size = 64;
+    shape.head_dim = 32;
+    shape.ffn_size = 300;
+    return shape;
+}
+
+std::vector<std::byte> model(Dtype dtype, const ModelShape& shape) {
     const auto tokenizer = write_btok();
-    const ModelSpec spec = small_spec(tokenizer, dtype);
+    const ModelSpec spec = make_spec(tokenizer, dtype, shape);
     const auto tensors = expected_tensors(spec.shape, spec.flags);
     std::vector<std::vector<float>> all;
     for (const ExpectedTensor& tensor : tensors) {
@@ -95,25 +103,27 @@ void seal(std::vector<std::byte>& file) {
     store<std::uint64_t>(file, at, checksum_of(file));
 }
 
-std::vector<std::byte> dense_package(const std::vector<std::string>& tensors, float size) {
+std::vector<std::byte> dense_package(const std::vector<std::string>& tensors, float size,
+                                     const ModelShape& model_shape) {
     PackageContent content;
     content.kind = PackageKind::dense;
-    content.identity = small_identity();
+    content.identity = identity_of(model_shape);
     std::vector<std::vector<float>> deltas;
     deltas.reserve(tensors.size());
     for (const std::string& name : tensors) {
-        const Shape& shape = expected(name).shape;
+        const Shape shape = expected(name, model_shape).shape;
         deltas.push_back(values(name + ".delta", shape.elements().value(), size));
         content.entries.push_back({tensor_name_hash(name), shape, DenseContent{deltas.back()}});
     }
     return must(write_package(content));
 }
 
-std::vector<std::byte> sparse_package(const std::string& tensor, std::uint32_t stride, float size) {
+std::vector<std::byte> sparse_package(const std::string& tensor, std::uint32_t stride, float size,
+                                      const ModelShape& model_shape) {
     PackageContent content;
     content.kind = PackageKind::sparse;
-    content.identity = small_identity();
-    const Shape& shape = expected(tensor).shape;
+    content.identity = identity_of(model_shape);
+    const Shape shape = expected(tensor, model_shape).shape;
     std::vector<std::uint32_t> indexes;
     for (std::uint32_t i = 0; i < shape.elements().value(); i += stride)
         indexes.push_back(i);
@@ -122,11 +132,12 @@ std::vector<std::byte> sparse_package(const std::string& tensor, std::uint32_t s
     return must(write_package(content));
 }
 
-std::vector<std::byte> low_rank_package(const std::string& tensor, float scale) {
+std::vector<std::byte> low_rank_package(const std::string& tensor, float scale,
+                                        const ModelShape& model_shape) {
     PackageContent content;
     content.kind = PackageKind::low_rank;
-    content.identity = small_identity();
-    const Shape& shape = expected(tensor).shape;
+    content.identity = identity_of(model_shape);
+    const Shape shape = expected(tensor, model_shape).shape;
     const auto a = values(tensor + ".a", 2 * shape.cols(), 0.1F);
     const auto b = values(tensor + ".b", 2 * shape.rows(), 0.1F);
     content.entries.push_back({tensor_name_hash(tensor), shape, LowRankContent{2, scale, a, b}});

@@ -59,10 +59,11 @@ private:
 };
 
 Setup mixed_stack(Dtype dtype) {
-    return {sample::model(dtype),
-            {sample::dense_package({"norm.weight", "layers.0.w2.weight"}),
-             sample::sparse_package("output.weight", 97),
-             sample::low_rank_package("layers.0.w2.weight")}};
+    const ModelShape shape = sample::wide_shape();
+    return {sample::model(dtype, shape),
+            {sample::dense_package({"norm.weight", "layers.0.w2.weight"}, 0.002F, shape),
+             sample::sparse_package("output.weight", 97, 0.002F, shape),
+             sample::low_rank_package("layers.0.w2.weight", 0.1F, shape)}};
 }
 
 ByteVector applied(const Setup& setup, const ApplyOptions& options = {}) {

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <span>
 #include <string>
@@ -59,6 +60,9 @@ struct PackageEntry {
     std::uint64_t count = 0;
     std::uint32_t rank = 0;
     float scale = 0;
+    /// Largest magnitude of the stored values (ALR1: of A), known after `ReadDepth::everything`.
+    float max_abs = std::numeric_limits<float>::infinity();
+    float max_abs_b = std::numeric_limits<float>::infinity();  ///< ALR1: of B
 };
 
 /// Payload of an ADP1 entry: `elements` f32, row-major.

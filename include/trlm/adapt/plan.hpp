@@ -2,6 +2,7 @@
 // What an application will do, decided before anything is changed.  docs/formats.md, section 4
 
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -15,12 +16,23 @@ namespace trlm::adapt {
 struct PlannedDelta {
     Delta delta;
     float strength = 1;
+    /// No delta, strength included, is larger in magnitude; infinity where that is not known.
+    double max_abs = std::numeric_limits<double>::infinity();
 };
+
+/// The delta of entry `index` of a package, with what is known of its size. O(1).
+[[nodiscard]] PlannedDelta planned_delta(const Package& package, std::size_t index,
+                                         float strength) noexcept;
+
+/// True when values up to `max_abs`, with all of `deltas` added, can be stored in any dtype: no
+/// fused value and no new scale can overflow. O(deltas).
+[[nodiscard]] bool proves_finite(double max_abs, std::span<const PlannedDelta> deltas) noexcept;
 
 /// A tensor that the stack names, with its deltas in stack order.
 struct PlannedTensor {
     std::size_t model_index = 0;  ///< into Model::tensors()
     std::vector<PlannedDelta> deltas;
+    bool proven_finite = false;  ///< bounds show that nothing can overflow
 };
 
 /// Where a part of the new file comes from.

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <optional>
 #include <span>
 #include <string>
@@ -57,6 +58,8 @@ struct ModelTensor {
     std::uint64_t payload_length = 0;
     std::uint64_t scale_offset = 0;
     std::uint64_t scale_length = 0;  ///< bytes; 0 for f32
+    /// No value is larger in magnitude; known after `ReadDepth::everything`.
+    float max_abs = std::numeric_limits<float>::infinity();
 };
 
 /// What to do with a checksum whose algorithm is not public.
