@@ -17,7 +17,8 @@ public:
     explicit ThreadPool(std::size_t helpers) {
         threads_.reserve(helpers);
         try {
-            while (threads_.size() < helpers) threads_.emplace_back([this] { serve(); });
+            while (threads_.size() < helpers)
+                threads_.emplace_back([this] { serve(); });
         } catch (const std::system_error&) {
             // Fewer threads are slower, not wrong.
         }
