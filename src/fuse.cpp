@@ -15,11 +15,20 @@ namespace {
 /// Elements of a tile: a few such f32 buffers stay in a second-level cache of 512 KiB.
 constexpr std::uint64_t tile_elements = 16 * 1024;
 
-/// Low-rank kernels work on this many rows at once.
-constexpr std::uint64_t low_rank_rows_at_once = 4;
+/// A scattered delta needs no buffers, so its tiles may be larger.
+constexpr std::uint64_t scattered_tile_elements = 256 * 1024;
 
-/// Bits of a mask between two remembered value positions.
+/// Low-rank kernels work on up to this many rows at once.
+constexpr std::uint64_t low_rank_rows_at_once = 12;
+
+/// Bits of a mask between two remembered value positions: a multiple of 64.
 constexpr std::uint64_t mask_stretch = 4096;
+
+/// A bitmask with at least one value in this many elements is cheaper to write out with its zeros.
+constexpr std::uint64_t expand_below = 16;
+
+/// How many elements ahead the target of a scattered delta is fetched.
+constexpr std::uint64_t prefetch_ahead = 32;
 
 std::uint64_t random_key(std::uint64_t seed, std::uint64_t name_hash) {
     std::array<std::byte, 16> bytes;
@@ -28,14 +37,23 @@ std::uint64_t random_key(std::uint64_t seed, std::uint64_t name_hash) {
     return xxh3_64(bytes);
 }
 
+/// 64 bits of a mask from bit 64 * `word` on; zeros past its end.
+std::uint64_t mask_word(Bytes mask, std::uint64_t word) {
+    const std::uint64_t at = word * 8;
+    if (at + 8 <= mask.size()) return load<std::uint64_t>(mask, at);
+    std::uint64_t bits = 0;
+    if (at < mask.size()) std::memcpy(&bits, mask.data() + at, mask.size() - at);
+    return bits;
+}
+
 /// For each stretch of a bitmask, how many of its bits are set before it.
 std::vector<std::uint64_t> count_values(Bytes mask) {
-    constexpr std::uint64_t stretch_bytes = mask_stretch / 8;
+    constexpr std::uint64_t words = mask_stretch / 64;
     std::vector<std::uint64_t> before;
     std::uint64_t total = 0;
-    for (std::uint64_t i = 0; i < mask.size(); ++i) {
-        if (i % stretch_bytes == 0) before.push_back(total);
-        total += static_cast<std::uint64_t>(std::popcount(std::to_integer<std::uint8_t>(mask[i])));
+    for (std::uint64_t word = 0; word * 8 < mask.size(); ++word) {
+        if (word % words == 0) before.push_back(total);
+        total += static_cast<std::uint64_t>(std::popcount(mask_word(mask, word)));
     }
     return before;
 }
@@ -68,17 +86,24 @@ TensorFuser::TensorFuser(const TensorView& tensor, std::span<const PlannedDelta>
       cols_(view_.shape.cols()),
       tile_rows_(std::max<std::uint64_t>(1, tile_elements / cols_)) {
     for (const PlannedDelta& planned : deltas) {
-        Operand operand{planned.delta, planned.strength, {}, {}};
+        Operand operand{planned.delta, planned.strength, {}, {}, false};
         if (const auto* low_rank = std::get_if<LowRankDelta>(&planned.delta)) {
             operand.packed_a = kernels::pack_panels(low_rank->a.data(), low_rank->rank, cols_);
-            tile_rows_ = std::max(tile_rows_, low_rank_rows_at_once);
-        } else if (const auto* sparse = std::get_if<SparseDelta>(&planned.delta)) {
-            ++sparse_operands_;
-            if (sparse->encoding == SparseEncoding::bitmask) {
-                operand.values_before = count_values(sparse->positions);
-            }
+            ++low_rank_;
+        } else if (const auto* sparse = std::get_if<SparseDelta>(&planned.delta);
+                   sparse != nullptr && sparse->encoding == SparseEncoding::bitmask) {
+            operand.values_before = count_values(sparse->positions);
+            // Rows must start at whole bytes of the mask.
+            operand.expanded = sparse->count >= rows_ * cols_ / expand_below && cols_ % 8 == 0;
         }
+        if (is_scattered(operand)) ++scattered_;
         operands_.push_back(std::move(operand));
+    }
+    if (low_rank_ > 0) {
+        tile_rows_ = (tile_rows_ + low_rank_rows_at_once - 1) / low_rank_rows_at_once *
+                     low_rank_rows_at_once;
+    } else if (scattered_ == operands_.size() && view_.dtype == Dtype::f32 && !survival_) {
+        tile_rows_ = std::max<std::uint64_t>(1, scattered_tile_elements / cols_);
     }
 }
 
@@ -108,83 +133,134 @@ std::size_t TensorFuser::scale_bytes(const Tile& tile) const noexcept {
     return view_.scales.size() / rows_ * tile.rows;
 }
 
-/// Calls visit(flat index, value) for each stored element of the tile, ascending, until it
-/// returns false.
-template <class Visit>
-void TensorFuser::visit_sparse(const Operand& operand, const Tile& tile, const Visit& visit) const {
+bool TensorFuser::is_scattered(const Operand& operand) noexcept {
+    return std::holds_alternative<SparseDelta>(operand.delta) && !operand.expanded;
+}
+
+bool TensorFuser::is_low_rank(const Operand& operand) noexcept {
+    return std::holds_alternative<LowRankDelta>(operand.delta);
+}
+
+/// Stored values of a bitmask before an element.
+std::uint64_t TensorFuser::values_before(const Operand& operand, std::uint64_t element) const {
+    const Bytes mask = std::get<SparseDelta>(operand.delta).positions;
+    std::uint64_t word = element / mask_stretch * (mask_stretch / 64);
+    std::uint64_t before = operand.values_before[element / mask_stretch];
+    for (; word < element / 64; ++word) {
+        before += static_cast<std::uint64_t>(std::popcount(mask_word(mask, word)));
+    }
+    const std::uint64_t below = (std::uint64_t{1} << element % 64) - 1;
+    return before + static_cast<std::uint64_t>(std::popcount(mask_word(mask, word) & below));
+}
+
+bool TensorFuser::touches(const Operand& operand, const Tile& tile) const {
+    if (!is_scattered(operand)) return true;
     const auto& sparse = std::get<SparseDelta>(operand.delta);
     const std::uint64_t begin = tile.first_row * cols_;
     const std::uint64_t end = begin + tile.rows * cols_;
     if (sparse.encoding == SparseEncoding::index_list) {
-        for (std::uint64_t i = lower_bound_index(sparse.positions, sparse.count, begin);
-             i < sparse.count; ++i) {
-            const std::uint64_t index = load<std::uint32_t>(sparse.positions, 4 * i);
-            if (index >= end || !visit(index, load<float>(sparse.values, 4 * i))) return;
+        const std::uint64_t i = lower_bound_index(sparse.positions, sparse.count, begin);
+        return i < sparse.count && load<std::uint32_t>(sparse.positions, 4 * i) < end;
+    }
+    const std::uint64_t last = end == rows_ * cols_ ? sparse.count : values_before(operand, end);
+    return values_before(operand, begin) < last;
+}
+
+/// Adds a sparse delta element by element; `first_bad` becomes the first flat index whose new value
+/// is not finite, if that is smaller.
+void TensorFuser::scatter(const Operand& operand, const Tile& tile, float* w,
+                          std::uint32_t* touched, std::uint64_t& first_bad) const {
+    const auto& sparse = std::get<SparseDelta>(operand.delta);
+    const std::uint64_t begin = tile.first_row * cols_;
+    const std::uint64_t end = begin + tile.rows * cols_;
+    const auto add = [&](std::uint64_t index, float value) {
+        const float delta = operand.strength * value;
+        if (delta == 0.0F) return;
+        float& element = w[index - begin];
+        element = element + delta;
+        if (touched != nullptr) touched[index - begin] = ~0U;
+        // What is not finite stays so, whatever is added to it later.
+        if (!std::isfinite(element)) first_bad = std::min(first_bad, index);
+    };
+    if (sparse.encoding == SparseEncoding::index_list) {
+        const std::uint64_t first = lower_bound_index(sparse.positions, sparse.count, begin);
+        const std::uint64_t last = lower_bound_index(sparse.positions, sparse.count, end);
+        for (std::uint64_t i = first; i < last; ++i) {
+            const std::uint64_t ahead = std::min(i + prefetch_ahead, last - 1);
+            __builtin_prefetch(w + (load<std::uint32_t>(sparse.positions, 4 * ahead) - begin), 1);
+            add(load<std::uint32_t>(sparse.positions, 4 * i), load<float>(sparse.values, 4 * i));
         }
         return;
     }
-    std::uint64_t stretch = begin / mask_stretch;
-    std::uint64_t value = operand.values_before[stretch];
-    for (std::uint64_t byte = stretch * mask_stretch / 8; byte * 8 < end; ++byte) {
-        auto bits = std::to_integer<unsigned>(sparse.positions[byte]);
+    std::uint64_t value = values_before(operand, begin);
+    for (std::uint64_t word = begin / 64; word * 64 < end; ++word) {
+        std::uint64_t bits = mask_word(sparse.positions, word);
+        if (word * 64 < begin) bits &= ~std::uint64_t{0} << begin % 64;
         for (; bits != 0; bits &= bits - 1, ++value) {
             const std::uint64_t index =
-                byte * 8 + static_cast<std::uint64_t>(std::countr_zero(bits));
-            if (index < begin) continue;
-            if (index >= end || !visit(index, load<float>(sparse.values, 4 * value))) return;
+                word * 64 + static_cast<std::uint64_t>(std::countr_zero(bits));
+            if (index >= end) return;
+            add(index, load<float>(sparse.values, 4 * value));
         }
     }
 }
 
-bool TensorFuser::is_sparse(const Operand& operand) const noexcept {
-    return std::holds_alternative<SparseDelta>(operand.delta);
-}
-
-bool TensorFuser::touches(const Operand& operand, const Tile& tile) const {
-    if (!is_sparse(operand)) return true;
-    bool found = false;
-    visit_sparse(operand, tile, [&](std::uint64_t, float) {
-        found = true;
-        return false;
-    });
-    return found;
-}
-
-kernels::DenseOperand TensorFuser::dense_operand(const DenseDelta& delta, float strength,
-                                                 const Tile& tile) const noexcept {
-    return {delta.values.data() + tile.first_row * cols_ * sizeof(float), strength};
-}
-
-kernels::LowRankOperand TensorFuser::low_rank_operand(const Operand& operand) const noexcept {
+kernels::LowRankOperand TensorFuser::low_rank_operand(const Operand& operand,
+                                                      const Tile& tile) const noexcept {
     const auto& low_rank = std::get<LowRankDelta>(operand.delta);
-    return {operand.packed_a.data(), low_rank.rank, cols_, operand.strength * low_rank.scale};
+    return {operand.packed_a.data(),
+            low_rank.b.data() + tile.first_row * low_rank.rank * sizeof(float), low_rank.rank,
+            operand.strength * low_rank.scale};
 }
 
-const std::byte* TensorFuser::low_rank_rows(const Operand& operand,
-                                            const Tile& tile) const noexcept {
-    const auto& low_rank = std::get<LowRankDelta>(operand.delta);
-    return low_rank.b.data() + tile.first_row * low_rank.rank * sizeof(float);
-}
-
-void TensorFuser::add(const Operand& operand, const Tile& tile, float* w,
-                      std::uint32_t* touched) const {
+/// An operand that is not scattered as plain values; where it is not stored as such it is written
+/// out in `room`, which has that of a tile.
+kernels::DenseOperand TensorFuser::dense_operand(const Operand& operand, const Tile& tile,
+                                                 float* room) const {
+    const std::uint64_t first = tile.first_row * cols_;
+    const auto* written_out = reinterpret_cast<const std::byte*>(room);
     if (const auto* dense = std::get_if<DenseDelta>(&operand.delta)) {
-        kernels_->add_dense(dense_operand(*dense, operand.strength, tile), tile.rows * cols_, w,
-                            touched);
-    } else if (!is_sparse(operand)) {
-        kernels_->add_low_rank(low_rank_operand(operand), low_rank_rows(operand, tile), tile.rows,
-                               w, touched);
-    } else {
-        const std::uint64_t first = tile.first_row * cols_;
-        visit_sparse(operand, tile, [&](std::uint64_t index, float value) {
-            const float delta = operand.strength * value;
-            if (delta != 0.0F) {
-                w[index - first] = w[index - first] + delta;
-                if (touched != nullptr) touched[index - first] = ~0U;
-            }
-            return true;
-        });
+        return {dense->values.data() + first * sizeof(float), operand.strength};
     }
+    if (is_low_rank(operand)) {
+        kernels_->multiply_low_rank(low_rank_operand(operand, tile), tile.rows, cols_, room);
+        return {written_out, 1.0F};  // the strength is in c
+    }
+    const auto& sparse = std::get<SparseDelta>(operand.delta);
+    const std::uint64_t before = values_before(operand, first);
+    kernels_->expand_bits(sparse.positions.data() + first / 8, tile.rows * cols_,
+                          sparse.values.data() + before * sizeof(float), sparse.count - before,
+                          room);
+    return {written_out, operand.strength};
+}
+
+/// Adds every operand in order. Returns the first element of the tile that is not finite, or their
+/// number.
+std::uint64_t TensorFuser::add_all(const Tile& tile, FuseScratch& scratch, float* w,
+                                   std::uint32_t* touched) const {
+    const std::uint64_t elements = tile.rows * cols_;
+    const std::uint64_t begin = tile.first_row * cols_;
+    // Of every element after the last operand that looks at all; of those touched by the others.
+    std::uint32_t largest = scattered_ == operands_.size() ? 0 : kernels::infinity_bits;
+    std::uint64_t first_bad = begin + elements;
+    for (std::size_t i = 0; i < operands_.size(); ++i) {
+        if (is_scattered(operands_[i])) {
+            scatter(operands_[i], tile, w, touched, first_bad);
+        } else if (is_low_rank(operands_[i])) {
+            scratch.low_rank.clear();
+            for (; i < operands_.size() && is_low_rank(operands_[i]); ++i) {
+                scratch.low_rank.push_back(low_rank_operand(operands_[i], tile));
+            }
+            --i;
+            largest = kernels_->add_low_rank(scratch.low_rank, tile.rows, cols_, w, touched);
+        } else {
+            if (operands_[i].expanded) scratch.expanded.resize(elements);
+            largest = kernels_->add_dense(
+                dense_operand(operands_[i], tile, scratch.expanded.data()), elements, w, touched);
+        }
+    }
+    if (largest < kernels::infinity_bits && first_bad == begin + elements) return elements;
+    return kernels_->first_non_finite(reinterpret_cast<const std::byte*>(w), elements);
 }
 
 void TensorFuser::measure(const Tile& tile, const kernels::GroupTile& group,
@@ -194,54 +270,32 @@ void TensorFuser::measure(const Tile& tile, const kernels::GroupTile& group,
     }
 }
 
-/// Only sparse deltas: only what they touch is looked at.
-void TensorFuser::fuse_f32_sparse(const Tile& tile, float* w, TileOutcome& outcome) const {
-    const std::uint64_t first = tile.first_row * cols_;
-    for (const Operand& operand : operands_) {
-        visit_sparse(operand, tile, [&](std::uint64_t index, float value) {
-            const float delta = operand.strength * value;
-            if (delta == 0.0F) return true;
-            float& element = w[index - first];
-            element = element + delta;
-            // What is not finite stays so, whatever is added to it later.
-            if (!std::isfinite(element)) {
-                outcome.bad = std::min(outcome.bad.value_or(index), index);
-            }
-            return true;
-        });
-    }
-}
-
 void TensorFuser::fuse_f32(const Tile& tile, FuseScratch& scratch, std::byte* payload,
                            TileOutcome& outcome) const {
     // The values are worked on where they will lie.
     auto* w = reinterpret_cast<float*>(payload);
     const std::uint64_t elements = tile.rows * cols_;
-    if (!survival_ && sparse_operands_ == operands_.size()) {
-        fuse_f32_sparse(tile, w, outcome);
-        return;
-    }
     kernels::GroupTile group;
+    group.values = payload;
     group.old_values = view_.payload.data() + payload_offset(tile);
     if (group.old_values == payload && survival_) group.old_values = scratch.before.data();
-    group.values = payload;
-    if (!survival_) {
-        for (const Operand& operand : operands_)
-            add(operand, tile, w, nullptr);
-    } else if (sparse_operands_ == 0) {
+    std::uint64_t bad = elements;
+    if (survival_ && scattered_ == 0) {
         make_dense(tile, scratch);
         group.operands = scratch.dense;
+        std::uint32_t largest = 0;
         for (const kernels::DenseOperand& operand : scratch.dense) {
-            kernels_->add_dense(operand, elements, w, nullptr);
+            largest = kernels_->add_dense(operand, elements, w, nullptr);
         }
+        if (largest >= kernels::infinity_bits) bad = kernels_->first_non_finite(payload, elements);
     } else {
-        scratch.touched.assign(elements, 0);
-        for (const Operand& operand : operands_)
-            add(operand, tile, w, scratch.touched.data());
-        group.w = w;
-        group.touched = scratch.touched.data();
+        if (survival_) {
+            scratch.touched.assign(elements, 0);
+            group.w = w;
+            group.touched = scratch.touched.data();
+        }
+        bad = add_all(tile, scratch, w, survival_ ? scratch.touched.data() : nullptr);
     }
-    const std::uint64_t bad = kernels_->first_non_finite(payload, elements);
     if (bad < elements) {
         outcome.bad = tile.first_row * cols_ + bad;
         return;
@@ -249,41 +303,15 @@ void TensorFuser::fuse_f32(const Tile& tile, FuseScratch& scratch, std::byte* pa
     if (survival_) measure(tile, group, outcome);
 }
 
-/// Every delta as plain values: the kernels then need one pass over the tile.
+/// Every operand as plain values: the kernels then need one pass over the tile.
 void TensorFuser::make_dense(const Tile& tile, FuseScratch& scratch) const {
     const std::uint64_t elements = tile.rows * cols_;
-    std::size_t low_rank_operands = 0;
-    for (const Operand& operand : operands_) {
-        if (std::holds_alternative<LowRankDelta>(operand.delta)) ++low_rank_operands;
-    }
-    scratch.deltas.resize(low_rank_operands * elements);
+    scratch.deltas.resize(operands_.size() * elements);
     scratch.dense.clear();
-    float* deltas = scratch.deltas.data();
-    for (const Operand& operand : operands_) {
-        if (const auto* dense = std::get_if<DenseDelta>(&operand.delta)) {
-            scratch.dense.push_back(dense_operand(*dense, operand.strength, tile));
-            continue;
-        }
-        kernels_->multiply_low_rank(low_rank_operand(operand), low_rank_rows(operand, tile),
-                                    tile.rows, deltas);
-        scratch.dense.push_back({reinterpret_cast<const std::byte*>(deltas), 1.0F});
-        deltas += elements;
+    for (std::size_t i = 0; i < operands_.size(); ++i) {
+        scratch.dense.push_back(
+            dense_operand(operands_[i], tile, scratch.deltas.data() + i * elements));
     }
-}
-
-/// New values and touched marks, by one pass for each delta.
-void TensorFuser::make_values(const Tile& tile, FuseScratch& scratch,
-                              kernels::GroupTile& group) const {
-    const std::uint64_t elements = tile.rows * cols_;
-    scratch.w.resize(elements);
-    kernels_->decode(group.old_codes, group.old_scales, group.groups, group.group_size,
-                     scratch.w.data());
-    scratch.touched.assign(elements, 0);
-    for (const Operand& operand : operands_) {
-        add(operand, tile, scratch.w.data(), scratch.touched.data());
-    }
-    group.w = scratch.w.data();
-    group.touched = scratch.touched.data();
 }
 
 void TensorFuser::fuse_quantized(const Tile& tile, FuseScratch& scratch, std::byte* payload,
@@ -316,8 +344,15 @@ void TensorFuser::fuse_quantized(const Tile& tile, FuseScratch& scratch, std::by
         kernels_->unpack_nibbles(old_payload, elements, scratch.old_codes.data());
         group.old_codes = scratch.old_codes.data();
     }
-    if (sparse_operands_ > 0) {
-        make_values(tile, scratch, group);
+    if (scattered_ > 0 || low_rank_ > 1) {
+        // One pass for each delta, over values that stay in the cache.
+        scratch.w.resize(elements);
+        kernels_->decode(group.old_codes, group.old_scales, group.groups, group.group_size,
+                         scratch.w.data());
+        scratch.touched.assign(elements, 0);
+        (void)add_all(tile, scratch, scratch.w.data(), scratch.touched.data());
+        group.w = scratch.w.data();
+        group.touched = scratch.touched.data();
     } else {
         make_dense(tile, scratch);
         scratch.w.resize(kernels::buffer_elements(group.group_size));

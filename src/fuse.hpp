@@ -28,7 +28,9 @@ struct TileOutcome {
 /// Buffers of one worker, reused from tile to tile.
 struct FuseScratch {
     std::vector<float> w;
-    std::vector<float> deltas;  // low-rank ones, multiplied out
+    std::vector<float> deltas;  // low-rank and bitmask ones, written out
+    std::vector<float> expanded;
+    std::vector<kernels::LowRankOperand> low_rank;
     std::vector<std::uint32_t> touched;
     std::vector<std::int8_t> old_codes;  // q4_0, one byte each
     std::vector<std::int8_t> codes;
@@ -78,25 +80,27 @@ private:
         float strength = 1;
         std::vector<float> packed_a;               // low-rank
         std::vector<std::uint64_t> values_before;  // bitmask: values before each stretch of bits
+        bool expanded = false;  // a bitmask dense enough to be written out, zeros and all
     };
 
-    [[nodiscard]] bool is_sparse(const Operand& operand) const noexcept;
+    /// Whether the operand is added element by element.
+    [[nodiscard]] static bool is_scattered(const Operand& operand) noexcept;
+    [[nodiscard]] static bool is_low_rank(const Operand& operand) noexcept;
     [[nodiscard]] bool touches(const Operand& operand, const Tile& tile) const;
-    [[nodiscard]] kernels::DenseOperand dense_operand(const DenseDelta& delta, float strength,
-                                                      const Tile& tile) const noexcept;
-    [[nodiscard]] kernels::LowRankOperand low_rank_operand(const Operand& operand) const noexcept;
-    [[nodiscard]] const std::byte* low_rank_rows(const Operand& operand,
-                                                 const Tile& tile) const noexcept;
-    void add(const Operand& operand, const Tile& tile, float* w, std::uint32_t* touched) const;
-    template <class Visit>
-    void visit_sparse(const Operand& operand, const Tile& tile, const Visit& visit) const;
+    [[nodiscard]] kernels::LowRankOperand low_rank_operand(const Operand& operand,
+                                                           const Tile& tile) const noexcept;
+    [[nodiscard]] kernels::DenseOperand dense_operand(const Operand& operand, const Tile& tile,
+                                                      float* room) const;
+    [[nodiscard]] std::uint64_t values_before(const Operand& operand, std::uint64_t element) const;
+    void scatter(const Operand& operand, const Tile& tile, float* w, std::uint32_t* touched,
+                 std::uint64_t& first_bad) const;
+    [[nodiscard]] std::uint64_t add_all(const Tile& tile, FuseScratch& scratch, float* w,
+                                        std::uint32_t* touched) const;
     void fuse_f32(const Tile& tile, FuseScratch& scratch, std::byte* payload,
                   TileOutcome& outcome) const;
-    void fuse_f32_sparse(const Tile& tile, float* w, TileOutcome& outcome) const;
     void fuse_quantized(const Tile& tile, FuseScratch& scratch, std::byte* payload,
                         std::byte* scales, bool watch_changes, TileOutcome& outcome) const;
     void make_dense(const Tile& tile, FuseScratch& scratch) const;
-    void make_values(const Tile& tile, FuseScratch& scratch, kernels::GroupTile& group) const;
     void measure(const Tile& tile, const kernels::GroupTile& group, TileOutcome& outcome) const;
 
     TensorView view_;
@@ -108,7 +112,8 @@ private:
     std::uint64_t cols_;
     std::uint64_t tile_rows_;
     std::vector<Operand> operands_;
-    std::size_t sparse_operands_ = 0;
+    std::size_t scattered_ = 0;  // operands of that sort
+    std::size_t low_rank_ = 0;
 };
 
 }  // namespace trlm::adapt

@@ -16,7 +16,6 @@ namespace {
 // of every element's size, so that no element straddles two chunks.
 constexpr std::uint64_t chunk_bytes = 65'536;
 constexpr std::uint64_t checksum_bytes = 8;
-constexpr std::uint32_t infinity_bits = 0x7f800000U;
 
 template <class T>
 T element_at(Bytes chunk, std::uint64_t index) noexcept {
@@ -114,7 +113,7 @@ private:
         if (decided()) return;
         const std::size_t count = chunk.size() / sizeof(float);
         const std::uint32_t largest = kernels_.max_magnitude(chunk.data(), count);
-        if (largest < infinity_bits) return keep_largest(largest);
+        if (largest < kernels::infinity_bits) return keep_largest(largest);
         const std::size_t first = kernels_.first_non_finite(chunk.data(), count);
         found(SectionDefect::non_finite, start / sizeof(float) + first);
     }

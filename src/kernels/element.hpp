@@ -14,6 +14,28 @@
 
 namespace trlm::adapt::kernels {
 
+/// For each byte of a mask, where its set bits' values stand among the next ones: lane i takes the
+/// value number popcount(bits below i).
+struct ExpandTable {
+    alignas(64) std::uint32_t index[256][8];
+    alignas(64) std::uint32_t keep[256][8];  // all ones where the bit is set
+};
+
+constexpr ExpandTable make_expand_table() {
+    ExpandTable table{};
+    for (unsigned byte = 0; byte < 256; ++byte) {
+        std::uint32_t next = 0;
+        for (unsigned i = 0; i < 8; ++i) {
+            const bool set = (byte >> i & 1U) != 0;
+            table.index[byte][i] = set ? next++ : 0;
+            table.keep[byte][i] = set ? ~0U : 0U;
+        }
+    }
+    return table;
+}
+
+inline constexpr ExpandTable expand_table = make_expand_table();
+
 /// Codes of a storage and how a scale is fitted to the extremes of a group.
 struct Q8 {
     static constexpr float lo = -127;
@@ -44,8 +66,6 @@ inline void store_f32(std::byte* bytes, std::size_t index, float value) {
 inline std::uint32_t magnitude_bits(float value) {
     return std::bit_cast<std::uint32_t>(value) & 0x7fffffffU;
 }
-
-inline constexpr std::uint32_t infinity_bits = 0x7f800000U;
 
 inline bool is_finite(float value) {
     return magnitude_bits(value) < infinity_bits;

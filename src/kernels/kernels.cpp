@@ -202,50 +202,63 @@ inline float dense_delta_one(const DenseOperand& operand, std::size_t i) {
     return operand.strength * load_f32(operand.values, i);
 }
 
-template <bool kTouched>
-void add_dense_impl(const DenseOperand& operand, std::size_t count, float* HWY_RESTRICT w,
-                    std::uint32_t* HWY_RESTRICT touched) {
-    const F df;
-    const std::size_t lanes = hn::Lanes(df);
-    std::size_t i = 0;
-    for (; i + lanes <= count; i += lanes) {
-        hn::StoreU(added<kTouched>(hn::LoadU(df, w + i), dense_delta(operand, i),
-                                   touched + (kTouched ? i : 0)),
-                   df, w + i);
-    }
-    for (; i < count; ++i) {
-        add_one(dense_delta_one(operand, i), w[i], kTouched ? touched + i : nullptr);
-    }
+/// Bits of the largest of the magnitudes in a vector and that of `tail`.
+HWY_INLINE std::uint32_t largest_of(VU lanes, std::uint32_t tail) {
+    return HWY_MAX(hn::GetLane(hn::MaxOfLanes(U(), lanes)), tail);
 }
 
-void add_dense(const DenseOperand& operand, std::size_t count, float* w, std::uint32_t* touched) {
-    if (touched != nullptr) {
-        add_dense_impl<true>(operand, count, w, touched);
-    } else {
-        add_dense_impl<false>(operand, count, w, nullptr);
+template <bool kTouched>
+std::uint32_t add_dense_impl(const DenseOperand& operand, std::size_t count, float* HWY_RESTRICT w,
+                             std::uint32_t* HWY_RESTRICT touched) {
+    const F df;
+    const std::size_t lanes = hn::Lanes(df);
+    auto largest = hn::Zero(U());
+    std::size_t i = 0;
+    for (; i + lanes <= count; i += lanes) {
+        const auto sum = added<kTouched>(hn::LoadU(df, w + i), dense_delta(operand, i),
+                                         touched + (kTouched ? i : 0));
+        hn::StoreU(sum, df, w + i);
+        largest = hn::Max(largest, magnitude_bits(sum));
     }
+    std::uint32_t tail = 0;
+    for (; i < count; ++i) {
+        add_one(dense_delta_one(operand, i), w[i], kTouched ? touched + i : nullptr);
+        tail = HWY_MAX(tail, kernels::magnitude_bits(w[i]));
+    }
+    return largest_of(largest, tail);
+}
+
+std::uint32_t add_dense(const DenseOperand& operand, std::size_t count, float* w,
+                        std::uint32_t* touched) {
+    return touched != nullptr ? add_dense_impl<true>(operand, count, w, touched)
+                              : add_dense_impl<false>(operand, count, w, nullptr);
 }
 
 /// What becomes of a low-rank delta: stored as it is, added, or added and marked.
 enum class Epilogue { store, add, add_and_mark };
 
 template <Epilogue kEpilogue>
-inline void finish_delta(VF delta, float* out, std::uint32_t* marks) {
+HWY_INLINE void finish_delta(VF delta, float* out, std::uint32_t* marks, VU& largest) {
     const F df;
     if constexpr (kEpilogue == Epilogue::store) {
         hn::StoreU(delta, df, out);
     } else {
-        hn::StoreU(added<kEpilogue == Epilogue::add_and_mark>(hn::LoadU(df, out), delta, marks), df,
-                   out);
+        const auto sum =
+            added<kEpilogue == Epilogue::add_and_mark>(hn::LoadU(df, out), delta, marks);
+        hn::StoreU(sum, df, out);
+        largest = hn::Max(largest, magnitude_bits(sum));
     }
 }
 
 /// kRows rows times one whole panel of columns. The sums stay in registers.
 template <Epilogue kEpilogue, std::size_t kRows>
-HWY_INLINE void low_rank_tile(const float* HWY_RESTRICT a, const std::byte* b, std::size_t rank,
-                              float c, float* w, std::uint32_t* touched, std::size_t stride) {
+HWY_INLINE void low_rank_tile(const LowRankOperand& operand, const float* HWY_RESTRICT a,
+                              std::size_t row, float* w, std::uint32_t* touched, std::size_t stride,
+                              VU& largest) {
     const F df;
     const std::size_t lanes = hn::Lanes(df);
+    const std::size_t rank = operand.rank;
+    const std::byte* b = operand.b + row * rank * sizeof(float);
     constexpr std::size_t kVectors = panel_width / hn::MaxLanes(F());
     VF sum[kRows][kVectors];
     for (std::size_t v = 0; v < kVectors; ++v) {
@@ -255,10 +268,10 @@ HWY_INLINE void low_rank_tile(const float* HWY_RESTRICT a, const std::byte* b, s
         }
     }
     for (std::size_t k = 1; k < rank; ++k) {
-        const float* row = a + k * panel_width;
         VF va[kVectors];
-        for (std::size_t v = 0; v < kVectors; ++v)
-            va[v] = hn::LoadU(df, row + v * lanes);
+        for (std::size_t v = 0; v < kVectors; ++v) {
+            va[v] = hn::LoadU(df, a + k * panel_width + v * lanes);
+        }
         for (std::size_t i = 0; i < kRows; ++i) {
             const auto vb = hn::Set(df, load_f32(b, i * rank + k));
             for (std::size_t v = 0; v < kVectors; ++v) {
@@ -266,50 +279,73 @@ HWY_INLINE void low_rank_tile(const float* HWY_RESTRICT a, const std::byte* b, s
             }
         }
     }
-    const auto vc = hn::Set(df, c);
+    const auto vc = hn::Set(df, operand.c);
     for (std::size_t i = 0; i < kRows; ++i) {
         for (std::size_t v = 0; v < kVectors; ++v) {
-            const std::size_t at = i * stride + v * lanes;
-            finish_delta<kEpilogue>(hn::Mul(vc, sum[i][v]), w + at, touched + at);
+            const std::size_t at = (row + i) * stride + v * lanes;
+            finish_delta<kEpilogue>(hn::Mul(vc, sum[i][v]), w + at, touched + at, largest);
         }
     }
 }
 
-/// A whole panel of all rows, kRows at a time.
-template <Epilogue kEpilogue>
-void low_rank_panel(const LowRankOperand& operand, std::size_t panel, const std::byte* b,
-                    std::size_t rows, float* w, std::uint32_t* touched, std::size_t stride) {
-    constexpr std::size_t kRows = 4;
-    const float* a = operand.packed_a + panel * panel_width * operand.rank;
-    const std::size_t b_row = operand.rank * sizeof(float);
-    std::size_t i = 0;
-    for (; i + kRows <= rows; i += kRows) {
-        low_rank_tile<kEpilogue, kRows>(a, b + i * b_row, operand.rank, operand.c, w + i * stride,
-                                        touched + i * stride, stride);
+/// Rows that fill the registers: of 16 (32 with AVX-512) all but a few hold sums.
+constexpr std::size_t rows_at_once() {
+    constexpr std::size_t lanes = hn::MaxLanes(F());
+    return lanes >= 16 ? 12 : lanes == 8 ? 6 : 3;
+}
+
+/// One panel of rows [row, row + kRows), operand after operand while it is in the first cache.
+template <Epilogue kEpilogue, std::size_t kRows>
+HWY_INLINE void low_rank_block(std::span<const LowRankOperand> operands, std::size_t panel,
+                               std::size_t row, float* w, std::uint32_t* touched,
+                               std::size_t stride, VU& largest) {
+    const std::size_t last = operands.size() - 1;
+    for (std::size_t i = 0; i <= last; ++i) {
+        const LowRankOperand& operand = operands[i];
+        const float* a = operand.packed_a + panel * panel_width * operand.rank;
+        VU unused = hn::Zero(U());
+        low_rank_tile<kEpilogue, kRows>(operand, a, row, w, touched, stride,
+                                        i == last ? largest : unused);
     }
-    for (; i < rows; ++i) {
-        low_rank_tile<kEpilogue, 1>(a, b + i * b_row, operand.rank, operand.c, w + i * stride,
-                                    touched + i * stride, stride);
+}
+
+/// A whole panel of all rows.
+template <Epilogue kEpilogue>
+void low_rank_panel(std::span<const LowRankOperand> operands, std::size_t panel,
+                    std::size_t first_row, std::size_t rows, float* w, std::uint32_t* touched,
+                    std::size_t stride, VU& largest) {
+    constexpr std::size_t kRows = rows_at_once();
+    constexpr std::size_t kFewRows = 2;
+    std::size_t i = first_row;
+    const std::size_t end = first_row + rows;
+    for (; i + kRows <= end; i += kRows) {
+        low_rank_block<kEpilogue, kRows>(operands, panel, i, w, touched, stride, largest);
+    }
+    for (; i + kFewRows <= end; i += kFewRows) {
+        low_rank_block<kEpilogue, kFewRows>(operands, panel, i, w, touched, stride, largest);
+    }
+    for (; i < end; ++i) {
+        low_rank_block<kEpilogue, 1>(operands, panel, i, w, touched, stride, largest);
     }
 }
 
 /// The columns that do not fill a panel, row by row over a panel of their own.
 template <Epilogue kEpilogue>
-void low_rank_edge(const LowRankOperand& operand, std::size_t panel, const std::byte* b,
-                   std::size_t rows, float* w, std::uint32_t* touched) {
-    const std::size_t first = panel * panel_width;
-    const std::size_t width = operand.cols - first;
+void low_rank_edge(std::span<const LowRankOperand> operands, std::size_t rows, std::size_t cols,
+                   float* w, std::uint32_t* touched, VU& largest) {
+    const std::size_t first = cols - cols % panel_width;
+    const std::size_t width = cols - first;
     for (std::size_t i = 0; i < rows; ++i) {
         alignas(64) float edge[panel_width] = {};
         alignas(64) std::uint32_t marks[panel_width] = {};
-        float* row = w + i * operand.cols + first;
-        std::uint32_t* row_marks = touched + i * operand.cols + first;
+        float* row = w + i * cols + first;
+        std::uint32_t* row_marks = touched + i * cols + first;
         std::memcpy(edge, row, width * sizeof *edge);
         if constexpr (kEpilogue == Epilogue::add_and_mark) {
             std::memcpy(marks, row_marks, width * sizeof *marks);
         }
-        low_rank_panel<kEpilogue>(operand, panel, b + i * operand.rank * sizeof(float), 1, edge,
-                                  marks, panel_width);
+        // A stride of 0: this row is the only one.
+        low_rank_panel<kEpilogue>(operands, first / panel_width, i, 1, edge, marks, 0, largest);
         std::memcpy(row, edge, width * sizeof *edge);
         if constexpr (kEpilogue == Epilogue::add_and_mark) {
             std::memcpy(row_marks, marks, width * sizeof *marks);
@@ -318,17 +354,17 @@ void low_rank_edge(const LowRankOperand& operand, std::size_t panel, const std::
 }
 
 template <Epilogue kEpilogue>
-void low_rank(const LowRankOperand& operand, const std::byte* b, std::size_t rows, float* w,
-              std::uint32_t* touched) {
-    const std::size_t panels = operand.cols / panel_width;
-    for (std::size_t panel = 0; panel < panels; ++panel) {
-        const std::size_t first = panel * panel_width;
-        low_rank_panel<kEpilogue>(operand, panel, b, rows, w + first, touched + first,
-                                  operand.cols);
+std::uint32_t low_rank(std::span<const LowRankOperand> operands, std::size_t rows, std::size_t cols,
+                       float* w, std::uint32_t* touched) {
+    auto largest = hn::Zero(U());
+    for (std::size_t first = 0; first + panel_width <= cols; first += panel_width) {
+        low_rank_panel<kEpilogue>(operands, first / panel_width, 0, rows, w + first,
+                                  touched + first, cols, largest);
     }
-    if (operand.cols % panel_width != 0) {
-        low_rank_edge<kEpilogue>(operand, panels, b, rows, w, touched);
+    if (cols % panel_width != 0) {
+        low_rank_edge<kEpilogue>(operands, rows, cols, w, touched, largest);
     }
+    return largest_of(largest, 0);
 }
 
 /// A pointer that takes part in the arithmetic on pointers but is never read or written.
@@ -336,18 +372,42 @@ inline std::uint32_t* unmarked(float* w) {
     return reinterpret_cast<std::uint32_t*>(w);
 }
 
-void add_low_rank(const LowRankOperand& operand, const std::byte* b, std::size_t rows, float* w,
-                  std::uint32_t* touched) {
-    if (touched != nullptr) {
-        low_rank<Epilogue::add_and_mark>(operand, b, rows, w, touched);
-    } else {
-        low_rank<Epilogue::add>(operand, b, rows, w, unmarked(w));
-    }
+std::uint32_t add_low_rank(std::span<const LowRankOperand> operands, std::size_t rows,
+                           std::size_t cols, float* w, std::uint32_t* touched) {
+    return touched != nullptr ? low_rank<Epilogue::add_and_mark>(operands, rows, cols, w, touched)
+                              : low_rank<Epilogue::add>(operands, rows, cols, w, unmarked(w));
 }
 
-void multiply_low_rank(const LowRankOperand& operand, const std::byte* b, std::size_t rows,
+void multiply_low_rank(const LowRankOperand& operand, std::size_t rows, std::size_t cols,
                        float* delta) {
-    low_rank<Epilogue::store>(operand, b, rows, delta, unmarked(delta));
+    low_rank<Epilogue::store>({&operand, 1}, rows, cols, delta, unmarked(delta));
+}
+
+std::size_t expand_bits(const std::byte* mask, std::size_t count, const std::byte* stored,
+                        std::size_t readable, float* values) {
+    std::size_t taken = 0;
+    std::size_t i = 0;
+#if HWY_MAX_BYTES >= 32
+    const hn::CappedTag<float, 8> df;
+    const hn::RebindToUnsigned<decltype(df)> du;
+    const hn::RebindToSigned<decltype(df)> di;
+    for (; i + 8 <= count && taken + 8 <= readable; i += 8) {
+        const auto byte = std::to_integer<std::size_t>(mask[i / 8]);
+        const auto next = hn::LoadU(df, floats(stored + taken * sizeof(float)));
+        const auto index =
+            hn::IndicesFromVec(df, hn::BitCast(di, hn::Load(du, expand_table.index[byte])));
+        const auto keep = hn::Load(du, expand_table.keep[byte]);
+        const auto placed = hn::BitCast(du, hn::TableLookupLanes(next, index));
+        hn::StoreU(hn::BitCast(df, hn::And(placed, keep)), df, values + i);
+        taken += hwy::PopCount(static_cast<std::uint64_t>(byte));
+    }
+#endif
+    for (; i < count; ++i) {
+        const bool set = (std::to_integer<unsigned>(mask[i / 8]) >> (i % 8) & 1U) != 0;
+        values[i] = set ? load_f32(stored, taken) : 0.0F;
+        taken += set ? 1 : 0;
+    }
+    return taken;
 }
 
 /// Running extremes of a group, a vector wide.
@@ -889,6 +949,7 @@ const Table& table() {
         .add_dense = add_dense,
         .add_low_rank = add_low_rank,
         .multiply_low_rank = multiply_low_rank,
+        .expand_bits = expand_bits,
         .encode_q8 = encode<Q8>,
         .encode_q4 = encode<Q4>,
         .survival = survival,

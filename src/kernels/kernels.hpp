@@ -13,14 +13,17 @@
 
 namespace trlm::adapt::kernels {
 
+/// Bits of infinity: magnitudes from here on are not finite.
+inline constexpr std::uint32_t infinity_bits = 0x7f800000U;
+
 /// Columns of a packed panel of A (see `LowRankOperand`).
 inline constexpr std::size_t panel_width = 16;
 
 /// A low-rank delta c * B * A, with A packed so that a kernel reads it contiguously.
 struct LowRankOperand {
     const float* packed_a = nullptr;  ///< [panels][rank][panel_width], zero past the last column
+    const std::byte* b = nullptr;     ///< [rows, rank] f32 of the tile's rows
     std::size_t rank = 0;
-    std::size_t cols = 0;
     float c = 0;  ///< fl(strength * scale)
 };
 
@@ -103,16 +106,22 @@ struct Table {
                    std::size_t group_size, float* w);
 
     /// w += strength * value where that delta is not zero; marks these in `touched` unless null.
-    void (*add_dense)(const DenseOperand& operand, std::size_t count, float* w,
-                      std::uint32_t* touched);
+    /// Returns the bits of the largest magnitude of the new w.
+    std::uint32_t (*add_dense)(const DenseOperand& operand, std::size_t count, float* w,
+                               std::uint32_t* touched);
 
-    /// w [rows, cols] += c * B * A likewise; `b` is [rows, rank] f32.
-    void (*add_low_rank)(const LowRankOperand& operand, const std::byte* b, std::size_t rows,
-                         float* w, std::uint32_t* touched);
+    /// w [rows, cols] += c * B * A likewise, operand after operand.
+    std::uint32_t (*add_low_rank)(std::span<const LowRankOperand> operands, std::size_t rows,
+                                  std::size_t cols, float* w, std::uint32_t* touched);
 
     /// delta [rows, cols] = c * B * A.
-    void (*multiply_low_rank)(const LowRankOperand& operand, const std::byte* b, std::size_t rows,
+    void (*multiply_low_rank)(const LowRankOperand& operand, std::size_t rows, std::size_t cols,
                               float* delta);
+
+    /// values[i] = the next of `stored` where bit i of `mask` is set, else 0, for `count` elements;
+    /// `readable` stored values may be read. Returns how many were taken.
+    std::size_t (*expand_bits)(const std::byte* mask, std::size_t count, const std::byte* stored,
+                               std::size_t readable, float* values);
 
     /// Encodes every group; one without a touched element keeps its codes and scale. Returns the
     /// index of the first group with a value that is not finite or a scale out of bounds, or

@@ -53,48 +53,67 @@ void decode(const std::int8_t* codes, const std::byte* scales, std::size_t group
 }
 
 void add(float delta, float& w, std::uint32_t* touched) {
-    if (delta == 0.0F) return;
-    w = w + delta;
-    if (touched != nullptr) *touched = ~0U;
+    bool is_touched = false;
+    add_delta(delta, w, is_touched);
+    if (touched != nullptr && is_touched) *touched = ~0U;
 }
 
-void add_dense(const DenseOperand& operand, std::size_t count, float* w, std::uint32_t* touched) {
+std::uint32_t add_dense(const DenseOperand& operand, std::size_t count, float* w,
+                        std::uint32_t* touched) {
+    std::uint32_t largest = 0;
     for (std::size_t i = 0; i < count; ++i) {
         add(operand.strength * load_f32(operand.values, i), w[i],
             touched == nullptr ? nullptr : touched + i);
+        largest = std::max(largest, magnitude_bits(w[i]));
     }
+    return largest;
 }
 
 /// Element (i, j) of c * B * A.
-float low_rank_element(const LowRankOperand& operand, const std::byte* b, std::size_t i,
-                       std::size_t j) {
+float low_rank_element(const LowRankOperand& operand, std::size_t i, std::size_t j) {
     const float* a =
         operand.packed_a + j / panel_width * operand.rank * panel_width + j % panel_width;
-    float sum = load_f32(b, i * operand.rank) * a[0];
+    float sum = load_f32(operand.b, i * operand.rank) * a[0];
     for (std::size_t k = 1; k < operand.rank; ++k) {
-        sum = sum + load_f32(b, i * operand.rank + k) * a[k * panel_width];
+        sum = sum + load_f32(operand.b, i * operand.rank + k) * a[k * panel_width];
     }
     return operand.c * sum;
 }
 
-void add_low_rank(const LowRankOperand& operand, const std::byte* b, std::size_t rows, float* w,
-                  std::uint32_t* touched) {
+std::uint32_t add_low_rank(std::span<const LowRankOperand> operands, std::size_t rows,
+                           std::size_t cols, float* w, std::uint32_t* touched) {
+    std::uint32_t largest = 0;
     for (std::size_t i = 0; i < rows; ++i) {
-        for (std::size_t j = 0; j < operand.cols; ++j) {
-            const std::size_t at = i * operand.cols + j;
-            add(low_rank_element(operand, b, i, j), w[at],
-                touched == nullptr ? nullptr : touched + at);
+        for (std::size_t j = 0; j < cols; ++j) {
+            const std::size_t at = i * cols + j;
+            for (const LowRankOperand& operand : operands) {
+                add(low_rank_element(operand, i, j), w[at],
+                    touched == nullptr ? nullptr : touched + at);
+            }
+            largest = std::max(largest, magnitude_bits(w[at]));
+        }
+    }
+    return largest;
+}
+
+void multiply_low_rank(const LowRankOperand& operand, std::size_t rows, std::size_t cols,
+                       float* delta) {
+    for (std::size_t i = 0; i < rows; ++i) {
+        for (std::size_t j = 0; j < cols; ++j) {
+            delta[i * cols + j] = low_rank_element(operand, i, j);
         }
     }
 }
 
-void multiply_low_rank(const LowRankOperand& operand, const std::byte* b, std::size_t rows,
-                       float* delta) {
-    for (std::size_t i = 0; i < rows; ++i) {
-        for (std::size_t j = 0; j < operand.cols; ++j) {
-            delta[i * operand.cols + j] = low_rank_element(operand, b, i, j);
-        }
+std::size_t expand_bits(const std::byte* mask, std::size_t count, const std::byte* stored,
+                        std::size_t /*readable*/, float* values) {
+    std::size_t taken = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+        const bool set = (std::to_integer<unsigned>(mask[i / 8]) >> (i % 8) & 1U) != 0;
+        values[i] = set ? load_f32(stored, taken) : 0.0F;
+        taken += set ? 1 : 0;
     }
+    return taken;
 }
 
 template <class Q>
@@ -149,6 +168,7 @@ const Table& scalar_table() {
         .add_dense = add_dense,
         .add_low_rank = add_low_rank,
         .multiply_low_rank = multiply_low_rank,
+        .expand_bits = expand_bits,
         .encode_q8 = encode<Q8>,
         .encode_q4 = encode<Q4>,
         .survival = survival,

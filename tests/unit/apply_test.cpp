@@ -62,7 +62,10 @@ Setup mixed_stack(Dtype dtype) {
     const ModelShape shape = sample::wide_shape();
     return {sample::model(dtype, shape),
             {sample::dense_package({"norm.weight", "layers.0.w2.weight"}, 0.002F, shape),
-             sample::sparse_package("output.weight", 97, 0.002F, shape),
+             sample::sparse_package("output.weight", 97, 0.002F, shape),       // index list
+             sample::sparse_package("layers.0.w1.weight", 20, 0.002F, shape),  // bitmask
+             sample::sparse_package("layers.0.w3.weight", 3, 0.002F, shape),   // dense bitmask
+             sample::low_rank_package("layers.0.w2.weight", -0.3F, shape),
              sample::low_rank_package("layers.0.w2.weight", 0.1F, shape)}};
 }
 
@@ -138,7 +141,9 @@ TEST_CASE("every output is a valid model whose tensors outside the stack keep th
             const TensorView before = setup.model().view(i);
             const TensorView after = model->view(i);
             const bool named = before.name == "norm.weight" || before.name == "output.weight" ||
-                               before.name == "layers.0.w2.weight";
+                               before.name == "layers.0.w1.weight" ||
+                               before.name == "layers.0.w2.weight" ||
+                               before.name == "layers.0.w3.weight";
             const bool same = as_text(before.payload) == as_text(after.payload) &&
                               as_text(before.scales) == as_text(after.scales);
             INFO(before.name);

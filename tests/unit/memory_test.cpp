@@ -98,7 +98,10 @@ private:
 std::vector<ByteVector> mixed_packages() {
     const ModelShape shape = sample::wide_shape();
     return {sample::dense_package({"norm.weight", "layers.0.w2.weight"}, 0.002F, shape),
-            sample::sparse_package("output.weight", 97, 0.002F, shape),
+            sample::sparse_package("output.weight", 97, 0.002F, shape),       // index list
+            sample::sparse_package("layers.0.w1.weight", 20, 0.002F, shape),  // bitmask
+            sample::sparse_package("layers.0.w3.weight", 3, 0.002F, shape),   // dense bitmask
+            sample::low_rank_package("layers.0.w2.weight", -0.3F, shape),
             sample::low_rank_package("layers.0.w2.weight", 0.1F, shape)};
 }
 
