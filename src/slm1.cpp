@@ -9,6 +9,7 @@
 
 #include <fmt/format.h>
 
+#include "fp_environment.hpp"
 #include "guard.hpp"
 #include "scan.hpp"
 #include "slm1_rules.hpp"
@@ -702,7 +703,10 @@ TensorView Model::view(std::size_t index) const noexcept {
 }
 
 Result<Model> read_model(Bytes file, const ModelReadOptions& options) {
-    return guarded([&]() -> Result<Model> { return ModelReader(file, options).read(); });
+    return guarded([&]() -> Result<Model> {
+        const FpEnvironment environment;
+        return ModelReader(file, options).read();
+    });
 }
 
 }  // namespace trlm::adapt

@@ -241,7 +241,10 @@ private:
 }  // namespace
 
 Result<ModelLayout> layout_model(const ModelSpec& spec) {
-    return guarded([&]() -> Result<ModelLayout> { return LayoutBuilder(spec).build(); });
+    return guarded([&]() -> Result<ModelLayout> {
+        const FpEnvironment environment;
+        return LayoutBuilder(spec).build();
+    });
 }
 
 Result<std::vector<std::byte>> write_model(const ModelSpec& spec, const TensorValues& values) {

@@ -1,7 +1,8 @@
 #include "trlm/adapt/stack.hpp"
 
+#include <bit>
 #include <charconv>
-#include <cmath>
+#include <cstdint>
 #include <limits>
 #include <locale>
 #include <sstream>
@@ -59,8 +60,10 @@ double nearest_double(std::string_view text) {
     return value;
 }
 
+/// Judged by its bits: to a host that flushes subnormals a small one would equal zero.
 bool is_usable_strength(float strength) {
-    return std::isfinite(strength) && strength != 0.0F;
+    const std::uint32_t magnitude = std::bit_cast<std::uint32_t>(strength) & 0x7fffffffU;
+    return magnitude > 0 && magnitude < 0x7f800000U;
 }
 
 /// Adds a finding for one identity field that differs.

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <variant>
 
+#include "fp_environment.hpp"
 #include "trlm/adapt/bytes.hpp"
 
 namespace trlm::adapt {
@@ -55,6 +56,7 @@ float code_of(const TensorView& tensor, std::uint64_t element) noexcept {
 }  // namespace
 
 Statistics tensor_statistics(const Model& model, std::size_t index) {
+    const FpEnvironment environment;
     const TensorView tensor = model.view(index);
     Accumulator values;
     if (tensor.dtype == Dtype::f32) {
@@ -72,6 +74,7 @@ Statistics tensor_statistics(const Model& model, std::size_t index) {
 }
 
 Statistics entry_statistics(const Package& package, std::size_t index) {
+    const FpEnvironment environment;
     Accumulator values;
     const Delta delta = package.delta(index);
     if (const auto* dense = std::get_if<DenseDelta>(&delta)) values.add(dense->values);
