@@ -384,7 +384,7 @@ void multiply_low_rank(const LowRankOperand& operand, std::size_t rows, std::siz
 }
 
 std::size_t expand_bits(const std::byte* mask, std::size_t count, const std::byte* stored,
-                        std::size_t readable, float* values) {
+                        [[maybe_unused]] std::size_t readable, float* values) {
     std::size_t taken = 0;
     std::size_t i = 0;
 #if HWY_MAX_BYTES >= 32
