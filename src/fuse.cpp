@@ -18,9 +18,6 @@ constexpr std::uint64_t tile_elements = 16 * 1024;
 /// A scattered delta needs no buffers, so its tiles may be larger.
 constexpr std::uint64_t scattered_tile_elements = 256 * 1024;
 
-/// Low-rank kernels work on up to this many rows at once.
-constexpr std::uint64_t low_rank_rows_at_once = 12;
-
 /// Bits of a mask between two remembered value positions: a multiple of 64.
 constexpr std::uint64_t mask_stretch = 4096;
 
@@ -100,8 +97,8 @@ TensorFuser::TensorFuser(const TensorView& tensor, std::span<const PlannedDelta>
         operands_.push_back(std::move(operand));
     }
     if (low_rank_ > 0) {
-        tile_rows_ = (tile_rows_ + low_rank_rows_at_once - 1) / low_rank_rows_at_once *
-                     low_rank_rows_at_once;
+        constexpr std::uint64_t rows = kernels::low_rank_rows_at_once;
+        tile_rows_ = (tile_rows_ + rows - 1) / rows * rows;
     } else if (scattered_ == operands_.size() && view_.dtype == Dtype::f32 && !survival_) {
         tile_rows_ = std::max<std::uint64_t>(1, scattered_tile_elements / cols_);
     }

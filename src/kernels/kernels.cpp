@@ -288,12 +288,6 @@ HWY_INLINE void low_rank_tile(const LowRankOperand& operand, const float* HWY_RE
     }
 }
 
-/// Rows that fill the registers: of 16 (32 with AVX-512) all but a few hold sums.
-constexpr std::size_t rows_at_once() {
-    constexpr std::size_t lanes = hn::MaxLanes(F());
-    return lanes >= 16 ? 12 : lanes == 8 ? 6 : 3;
-}
-
 /// One panel of rows [row, row + kRows), operand after operand while it is in the first cache.
 template <Epilogue kEpilogue, std::size_t kRows>
 HWY_INLINE void low_rank_block(std::span<const LowRankOperand> operands, std::size_t panel,
@@ -314,15 +308,11 @@ template <Epilogue kEpilogue>
 void low_rank_panel(std::span<const LowRankOperand> operands, std::size_t panel,
                     std::size_t first_row, std::size_t rows, float* w, std::uint32_t* touched,
                     std::size_t stride, VU& largest) {
-    constexpr std::size_t kRows = rows_at_once();
-    constexpr std::size_t kFewRows = 2;
+    constexpr std::size_t kRows = low_rank_rows_at_once;
     std::size_t i = first_row;
     const std::size_t end = first_row + rows;
     for (; i + kRows <= end; i += kRows) {
         low_rank_block<kEpilogue, kRows>(operands, panel, i, w, touched, stride, largest);
-    }
-    for (; i + kFewRows <= end; i += kFewRows) {
-        low_rank_block<kEpilogue, kFewRows>(operands, panel, i, w, touched, stride, largest);
     }
     for (; i < end; ++i) {
         low_rank_block<kEpilogue, 1>(operands, panel, i, w, touched, stride, largest);

@@ -19,6 +19,10 @@ inline constexpr std::uint32_t infinity_bits = 0x7f800000U;
 /// Columns of a packed panel of A (see `LowRankOperand`).
 inline constexpr std::size_t panel_width = 16;
 
+/// Rows that low-rank kernels work on at once: with a panel's columns their sums fill the
+/// registers. Tiles had better have a multiple of them.
+inline constexpr std::size_t low_rank_rows_at_once = 4;
+
 /// A low-rank delta c * B * A, with A packed so that a kernel reads it contiguously.
 struct LowRankOperand {
     const float* packed_a = nullptr;  ///< [panels][rank][panel_width], zero past the last column
