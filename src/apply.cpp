@@ -4,6 +4,8 @@
 #include <array>
 #include <atomic>
 #include <memory>
+#include <system_error>
+#include <thread>
 
 #include <fmt/format.h>
 
@@ -19,8 +21,9 @@
 namespace trlm::adapt {
 namespace {
 
-/// Piece in which bytes that do not change are copied and hashed.
-constexpr std::uint64_t copy_piece = 256 * 1024;
+/// Piece in which bytes reach the sink: large enough for file systems that allocate by the write,
+/// small enough to be in the cache from the kernels to the hash to the sink.
+constexpr std::uint64_t piece_bytes = 1024 * 1024;
 
 /// Tiles in flight for each thread: enough that a slow one does not stall the others.
 constexpr std::size_t tiles_per_thread = 4;
@@ -28,10 +31,16 @@ constexpr std::size_t tiles_per_thread = 4;
 /// A tile on its way from the kernels to the sink.
 struct TileSlot {
     Tile tile;
-    std::vector<std::byte> payload;
     TileOutcome outcome;
     bool done = false;  // the executor ran it
     bool out_of_memory = false;
+};
+
+/// Neighbouring tiles that are computed together and emitted at once.
+struct TileBatch {
+    std::vector<TileSlot> slots;
+    std::vector<std::byte> payload;  // of the first `count` slots, one behind the other
+    std::size_t count = 0;
 };
 
 /// One run over a plan: emits the new file's regions in order.
@@ -49,6 +58,7 @@ public:
 
     /// Streams everything; findings tell why it stopped or what does not fit.
     void run() {
+        total_ = plan_.output_bytes + early_scales_bytes();
         for (const OutputRegion& region : plan_.regions) {
             if (stopped_) break;
             emit_region(region);
@@ -57,10 +67,14 @@ public:
 
     /// Only computes the tensors, emitting nothing.
     void check() {
+        for (std::size_t i = 0; i < plan_.tensors.size(); ++i)
+            total_ += tensor_bytes(i);
         for (std::size_t i = 0; i < plan_.tensors.size() && !stopped_; ++i) {
-            if (!plan_.tensors[i].proven_finite) fuse_tensor(i, /*emitting=*/false);
-            done_ += tensor_bytes(i);
-            report_progress(check_bytes());
+            if (plan_.tensors[i].proven_finite) {
+                advance(tensor_bytes(i));
+            } else {
+                fuse_tensor(i, /*emitting=*/false);
+            }
         }
     }
 
@@ -74,6 +88,7 @@ private:
     struct Scales {
         std::vector<std::byte> bytes;
         bool computed = false;
+        bool emitted = false;
     };
 
     void fail(Finding finding) { findings_.add(std::move(finding)); }
@@ -87,15 +102,21 @@ private:
         return plan_.model->view(plan_.tensors[index].model_index).payload.size();
     }
 
-    [[nodiscard]] std::uint64_t check_bytes() const {
+    /// Payloads that are computed once more than they are emitted: those behind their scales.
+    [[nodiscard]] std::uint64_t early_scales_bytes() const {
         std::uint64_t total = 0;
-        for (std::size_t i = 0; i < plan_.tensors.size(); ++i)
-            total += tensor_bytes(i);
+        std::vector<bool> computed(plan_.tensors.size());
+        for (const OutputRegion& region : plan_.regions) {
+            if (region.source == RegionSource::payload) computed[region.tensor] = true;
+            const bool early = region.source == RegionSource::scales && !computed[region.tensor];
+            if (early) total += tensor_bytes(region.tensor);
+        }
         return total;
     }
 
-    void report_progress(std::uint64_t total) {
-        if (options_.progress && !options_.progress(done_, total)) {
+    void advance(std::uint64_t bytes) {
+        done_ += bytes;
+        if (options_.progress && !options_.progress(done_, total_)) {
             stop(FindingCode::output_failed, "cancelled before anything was published");
         }
     }
@@ -108,13 +129,12 @@ private:
             stop(FindingCode::output_failed, "the new model's bytes could not be handed over");
             return;
         }
-        done_ += bytes.size();
-        report_progress(plan_.output_bytes);
+        advance(bytes.size());
     }
 
     void emit_pieces(Bytes bytes) {
-        for (std::uint64_t at = 0; at < bytes.size() && !stopped_; at += copy_piece) {
-            emit(slice(bytes, at, std::min<std::uint64_t>(copy_piece, bytes.size() - at)));
+        for (std::uint64_t at = 0; at < bytes.size() && !stopped_; at += piece_bytes) {
+            emit(slice(bytes, at, std::min<std::uint64_t>(piece_bytes, bytes.size() - at)));
         }
     }
 
@@ -127,7 +147,7 @@ private:
                 emit_pieces(slice(plan_.model->bytes(), region.source_offset, region.length));
                 break;
             case RegionSource::zeros: {
-                const std::vector<std::byte> zeros(std::min(region.length, copy_piece));
+                const std::vector<std::byte> zeros(std::min(region.length, piece_bytes));
                 for (std::uint64_t left = region.length; left > 0 && !stopped_;) {
                     const std::uint64_t piece = std::min<std::uint64_t>(left, zeros.size());
                     emit(slice(zeros, 0, piece));
@@ -143,6 +163,8 @@ private:
                 // twice, which is rarer than a model too large to keep in memory.
                 if (!scales_[region.tensor].computed) fuse_tensor(region.tensor, false);
                 emit_pieces(scales_[region.tensor].bytes);
+                scales_[region.tensor].bytes = {};
+                scales_[region.tensor].emitted = true;
                 break;
         }
     }
@@ -162,45 +184,58 @@ private:
         const std::uint64_t tiles = fuser.tile_count();
         const std::size_t threads = std::max<std::size_t>(1, options_.executor.concurrency);
         const bool parallel = threads > 1 && options_.executor.parallel_for;
-        const std::size_t batch = parallel ? threads * tiles_per_thread : 1;
-        std::vector<TileSlot> current(batch);
-        std::vector<TileSlot> previous(batch);
-        std::size_t previous_count = 0;
+        const std::uint64_t tile_bytes = fuser.payload_bytes(fuser.tile(0));
+        const std::uint64_t batch =
+            std::min(tiles, std::max<std::uint64_t>(parallel ? threads * tiles_per_thread : 1,
+                                                    (piece_bytes + tile_bytes - 1) / tile_bytes));
+        TileBatch current;
+        TileBatch previous;
         bool storable = true;
         const auto finish_previous = [&] {
-            for (std::size_t i = 0; i < previous_count && storable && !stopped_; ++i) {
-                storable = finish_tile(fuser, index, previous[i], first_time, emitting);
-            }
+            storable = finish_batch(fuser, index, previous, first_time, emitting);
         };
         for (std::uint64_t next = 0; next < tiles && storable && !stopped_;) {
-            const auto count =
-                static_cast<std::size_t>(std::min<std::uint64_t>(batch, tiles - next));
+            start_batch(fuser, next, std::min(batch, tiles - next), current);
             const auto task = [&](std::size_t i) {
-                if (i == count) {
+                if (i == current.count) {
                     finish_previous();
                     emitted_ = true;
                 } else {
-                    fuse_slot(fuser, next + i, current[i], scales.bytes.data());
+                    fuse_slot(fuser, current, i, scales.bytes.data());
                 }
             };
             if (parallel) {
-                run_parallel(current, count, task);
+                run_parallel(current, task);
             } else {
                 finish_previous();
-                task(0);
+                for (std::size_t i = 0; i < current.count && storable && !stopped_; ++i)
+                    task(i);
             }
             std::swap(current, previous);
-            previous_count = count;
-            next += count;
+            next += previous.count;
         }
-        finish_previous();
+        if (storable) finish_previous();
+        if (scales.emitted) scales.bytes = {};
+    }
+
+    /// Places the tiles from `first` on in `batch`.
+    static void start_batch(const TensorFuser& fuser, std::uint64_t first, std::uint64_t count,
+                            TileBatch& batch) {
+        batch.count = static_cast<std::size_t>(count);
+        if (batch.slots.size() < batch.count) batch.slots.resize(batch.count);
+        std::size_t bytes = 0;
+        for (std::size_t i = 0; i < batch.count; ++i) {
+            TileSlot& slot = batch.slots[i];
+            slot.tile = fuser.tile(first + i);
+            slot.done = false;
+            bytes += fuser.payload_bytes(slot.tile);
+        }
+        batch.payload.resize(bytes);
     }
 
     /// Runs tasks 0 .. count (the last one emits) and makes sure that each did run.
-    void run_parallel(std::vector<TileSlot>& slots, std::size_t count,
-                      const std::function<void(std::size_t)>& task) {
-        for (std::size_t i = 0; i < count; ++i)
-            slots[i].done = false;
+    void run_parallel(const TileBatch& batch, const std::function<void(std::size_t)>& task) {
+        const std::size_t count = batch.count;
         emitted_ = false;
         try {
             // The emitting task is handed out first: it is the longest.
@@ -212,26 +247,27 @@ private:
             stop(FindingCode::executor_failed, "the executor threw an exception");
             return;
         }
-        const bool all =
-            std::all_of(slots.begin(), slots.begin() + static_cast<std::ptrdiff_t>(count),
-                        [](const TileSlot& slot) { return slot.done; });
+        const bool all = std::all_of(batch.slots.begin(),
+                                     batch.slots.begin() + static_cast<std::ptrdiff_t>(count),
+                                     [](const TileSlot& slot) { return slot.done; });
         if (!all || !emitted_) {
             stop(FindingCode::executor_failed,
                  "the executor returned before it had run every task");
         }
     }
 
-    void fuse_slot(const TensorFuser& fuser, std::uint64_t tile, TileSlot& slot,
+    void fuse_slot(const TensorFuser& fuser, TileBatch& batch, std::size_t i,
                    std::byte* scales) noexcept {
+        TileSlot& slot = batch.slots[i];
         slot.out_of_memory = false;
         try {
             const FpEnvironment environment;
-            slot.tile = fuser.tile(tile);
-            slot.payload.resize(fuser.payload_bytes(slot.tile));
+            const std::size_t offset =
+                fuser.payload_offset(slot.tile) - fuser.payload_offset(batch.slots.front().tile);
             auto scratch = scratch_.take();
             // Once something has changed it does not matter what else does.
             const bool watch_changes = !changed_.load(std::memory_order_relaxed);
-            fuser.fuse(slot.tile, *scratch, slot.payload.data(),
+            fuser.fuse(slot.tile, *scratch, batch.payload.data() + offset,
                        scales + fuser.scale_offset(slot.tile), watch_changes, slot.outcome);
             scratch_.give(std::move(scratch));
         } catch (const std::bad_alloc&) {
@@ -240,9 +276,24 @@ private:
         slot.done = true;
     }
 
-    /// Takes a tile's outcome into account and emits it. False when the tensor cannot be stored.
+    /// Takes its tiles' outcomes into account and emits a batch. False when the tensor cannot be
+    /// stored.
+    bool finish_batch(const TensorFuser& fuser, std::size_t index, const TileBatch& batch,
+                      bool first_time, bool emitting) {
+        for (std::size_t i = 0; i < batch.count; ++i) {
+            if (stopped_ || !finish_tile(fuser, index, batch.slots[i], first_time)) return false;
+        }
+        if (batch.count == 0) return true;
+        if (emitting) {
+            emit(Bytes(batch.payload));
+        } else {
+            advance(batch.payload.size());
+        }
+        return true;
+    }
+
     bool finish_tile(const TensorFuser& fuser, std::size_t index, const TileSlot& slot,
-                     bool first_time, bool emitting) {
+                     bool first_time) {
         if (slot.out_of_memory) {
             stop(FindingCode::out_of_memory, "there is not enough memory for a tile of the tensor");
             return false;
@@ -253,7 +304,6 @@ private:
         }
         if (slot.outcome.changed) changed_ = true;
         if (first_time) add_survival(survivals_[index], slot.outcome);
-        if (emitting) emit(slot.payload);
         return true;
     }
 
@@ -268,6 +318,7 @@ private:
     Xxh3 hash_;
     Findings findings_;
     std::uint64_t done_ = 0;
+    std::uint64_t total_ = 0;
     std::atomic<bool> changed_ = false;  // read by tasks while the emitting one sets it
     bool stopped_ = false;
     bool emitted_ = false;
@@ -280,16 +331,49 @@ std::array<std::byte, 8> checksum_bytes(std::uint64_t checksum) {
     return bytes;
 }
 
+Finding cancelled_before_publishing() {
+    return make_finding(FindingCode::output_failed, "cancelled before anything was published");
+}
+
+/// A file on its way to the disk, on a thread of its own; where none can be had, `commit` sees to
+/// all of it.
+class Synchronization {
+public:
+    explicit Synchronization(OutputFile& file) {
+        try {
+            thread_ = std::thread([this, &file] { status_ = file.synchronize(); });
+        } catch (const std::system_error&) {
+            // Slower, not wrong.
+        }
+    }
+    Synchronization(const Synchronization&) = delete;
+    Synchronization& operator=(const Synchronization&) = delete;
+    ~Synchronization() {
+        if (thread_.joinable()) thread_.join();
+    }
+
+    [[nodiscard]] Status finish() {
+        if (thread_.joinable()) thread_.join();
+        return std::move(status_);
+    }
+
+private:
+    Status status_;
+    std::thread thread_;
+};
+
 /// SHA-256 of a finished temporary file, read once.
-Result<Digest> digest_of(const OutputFile& file, std::uint64_t bytes) {
+Result<Digest> digest_of(const OutputFile& file, std::uint64_t bytes, const Progress& progress) {
+    constexpr std::uint64_t buffer_bytes = 256 * 1024;  // stays in the second-level cache
     Sha256 sha;
-    std::vector<std::byte> buffer(copy_piece);
+    std::vector<std::byte> buffer(buffer_bytes);
     for (std::uint64_t at = 0; at < bytes;) {
         const std::uint64_t piece = std::min<std::uint64_t>(buffer.size(), bytes - at);
         const MutableBytes part(buffer.data(), piece);
         if (Status read = file.read_at(at, part); !read) return failure(std::move(read.error()));
         sha.update(part);
         at += piece;
+        if (progress && !progress(bytes, bytes)) return failure(cancelled_before_publishing());
     }
     return sha.finish();
 }
@@ -377,11 +461,14 @@ Result<DigestedReport> apply_to_file(const ApplyPlan& plan, const std::string& p
         if (Status sealed = file->write_at(slm1_checksum_offset, checksum); !sealed) {
             return failure(std::move(sealed.error()));
         }
-        auto digest = digest_of(*file, plan.output_bytes);
+        Synchronization synchronization(*file);
+        auto digest = digest_of(*file, plan.output_bytes, options.progress);
         if (!digest) return failure(std::move(digest.error()));
+        if (Status synchronized = synchronization.finish(); !synchronized) {
+            return failure(std::move(synchronized.error()));
+        }
         if (options.progress && !options.progress(plan.output_bytes, plan.output_bytes)) {
-            return failure(make_finding(FindingCode::output_failed,
-                                        "cancelled before anything was published"));
+            return failure(cancelled_before_publishing());
         }
         if (Status published = file->commit(replace); !published) {
             return failure(std::move(published.error()));

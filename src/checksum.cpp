@@ -2,7 +2,11 @@
 
 #include <new>
 
+#if defined(TRLM_ADAPT_XXHASH_DISPATCH)
+#include <xxh_x86dispatch.h>  // gives the same functions the best instructions of the machine
+#else
 #include <xxhash.h>
+#endif
 
 #include "hex.hpp"
 

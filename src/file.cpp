@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -150,6 +151,12 @@ MappedFile::~MappedFile() {
     ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
 }
 
+void MappedFile::release() const noexcept {
+    if (bytes_.empty()) return;
+    // The file is what the pages hold: nothing is lost. Where the system refuses, they stay.
+    (void)::madvise(const_cast<std::byte*>(bytes_.data()), bytes_.size(), MADV_DONTNEED);
+}
+
 // Everything is done relative to the opened folder: a temporary name that is longer than the
 // target's cannot exceed the longest path, and a folder that is moved meanwhile does no harm.
 struct OutputFile::State {
@@ -160,7 +167,8 @@ struct OutputFile::State {
     Descriptor file;
     std::uint64_t reserved = 0;
     std::uint64_t written = 0;
-    bool failed = false;
+    std::uint64_t on_its_way = 0;      // bytes that the system was told to bring to the disk
+    std::atomic<bool> failed = false;  // set by `read_at` and `synchronize`, perhaps at once
 
     State() = default;
     State(const State&) = delete;
@@ -278,6 +286,16 @@ int write_fully(int file, std::uint64_t offset, Bytes bytes) noexcept {
     return 0;
 }
 
+/// Has the system start to write these bytes to the disk, so that `synchronize` waits for less.
+void start_writing_back(int file, std::uint64_t begin, std::uint64_t end) noexcept {
+#if defined(__linux__)
+    (void)::sync_file_range(file, static_cast<off_t>(begin), static_cast<off_t>(end - begin),
+                            SYNC_FILE_RANGE_WRITE);
+#else
+    (void)file, (void)begin, (void)end;
+#endif
+}
+
 /// Some file systems have nothing to synchronize and say so.
 bool synchronization_unsupported(int error) noexcept {
     return error == EINVAL || error == ENOTSUP || error == EBADF || error == EROFS;
@@ -365,7 +383,13 @@ Status OutputFile::write(Bytes bytes) {
             error != 0) {
             return state_->fail("cannot be written", error);
         }
-        state_->written += bytes.size();
+        State& state = *state_;
+        state.written += bytes.size();
+        constexpr std::uint64_t write_back_bytes = std::uint64_t{8} << 20;
+        if (state.written - state.on_its_way >= write_back_bytes) {
+            start_writing_back(state.file.number(), state.on_its_way, state.written);
+            state.on_its_way = state.written;
+        }
         return {};
     });
 }
@@ -401,6 +425,15 @@ Status OutputFile::read_at(std::uint64_t offset, MutableBytes buffer) const {
     });
 }
 
+Status OutputFile::synchronize() {
+    return guarded([&]() -> Status {
+        if (const int error = trlm::adapt::synchronize(state_->file.number()); error != 0) {
+            return state_->fail("cannot be brought to the disk", error);
+        }
+        return {};
+    });
+}
+
 Status OutputFile::commit(bool replace) {
     return guarded([&]() -> Status {
         State& state = *state_;
@@ -414,9 +447,7 @@ Status OutputFile::commit(bool replace) {
                        }) != 0) {
             return state.fail("cannot be cut to its length", errno);
         }
-        if (const int error = synchronize(file); error != 0) {
-            return state.fail("cannot be brought to the disk", error);
-        }
+        if (Status synchronized = synchronize(); !synchronized) return synchronized;
         if (const int error = state.file.close(); error != 0) {
             return state.fail("cannot be closed", error);
         }
@@ -438,7 +469,7 @@ Status OutputFile::commit(bool replace) {
         if (error != 0) return state.fail("cannot be given its name", error);
         state.temporary.clear();
 
-        if (const int folder_error = synchronize(folder); folder_error != 0) {
+        if (const int folder_error = trlm::adapt::synchronize(folder); folder_error != 0) {
             if (!replace) ::unlinkat(folder, to, 0);
             return state.fail("its name cannot be brought to the disk", folder_error);
         }

@@ -80,7 +80,8 @@ std::string foreign_file_message(Bytes file) {
 /// Reads one package. Goes on after a defect with whatever does not depend on it.
 class PackageReader {
 public:
-    PackageReader(Bytes file, ReadDepth depth) : file_(file), depth_(depth) {
+    PackageReader(Bytes file, ReadDepth depth, const Progress& progress)
+        : file_(file), depth_(depth), progress_(progress) {
         package_.bytes_ = file;
     }
 
@@ -91,7 +92,9 @@ public:
         load_directory();
         read_metadata();
         judge_directory();
-        if (depth_ == ReadDepth::everything) judge_bytes();
+        if (depth_ == ReadDepth::everything && !judge_bytes()) {
+            return failure(std::move(findings_));
+        }
         judge_retention();
         if (findings_.has_errors()) return failure(std::move(findings_));
         return std::move(package_);
@@ -582,9 +585,15 @@ private:
                      .in_payload_hash = true});
     }
 
-    void judge_bytes() {
-        const ScanResult scan =
-            scan_file(file_, header::checksum.offset, sections_, package_.entries_.size());
+    // False when cancelled.
+    bool judge_bytes() {
+        const ScanResult scan = scan_file(file_, header::checksum.offset, sections_,
+                                          package_.entries_.size(), progress_);
+        if (scan.cancelled) {
+            findings_ = {};
+            add(reading_cancelled());
+            return false;
+        }
         const std::uint64_t checksum = stored_checksum(scan.file_hash);
         if (length_right_ && checksum != package_.checksum_) {
             add(checksum_differs(FindingCode::checksum_mismatch, "the file",
@@ -605,6 +614,7 @@ private:
             add(std::move(finding));
         }
         judge_mask(stored_checksum(scan.mask_hash));
+        return true;
     }
 
     // Where the directory and the offsets disagree, there may be sections that it does not name.
@@ -707,6 +717,7 @@ private:
 
     Bytes file_;
     ReadDepth depth_;
+    const Progress& progress_;
     Package package_;
     Findings findings_;
 
@@ -723,10 +734,10 @@ private:
     std::vector<Part> parts_;  // of `sections_`
 };
 
-Result<Package> read_package(Bytes file, ReadDepth depth) {
+Result<Package> read_package(Bytes file, ReadDepth depth, const Progress& progress) {
     return guarded([&]() -> Result<Package> {
         const FpEnvironment environment;
-        return PackageReader(file, depth).read();
+        return PackageReader(file, depth, progress).read();
     });
 }
 

@@ -16,6 +16,7 @@ namespace {
 // of every element's size, so that no element straddles two chunks.
 constexpr std::uint64_t chunk_bytes = 65'536;
 constexpr std::uint64_t checksum_bytes = 8;
+constexpr std::uint64_t progress_bytes = std::uint64_t{1} << 20;
 
 template <class T>
 T element_at(Bytes chunk, std::uint64_t index) noexcept {
@@ -45,10 +46,8 @@ public:
         hash_plain_to(offset);
     }
 
-    [[nodiscard]] std::uint64_t finish() noexcept {
-        hash_to(file_.size());
-        return hash_.hash();
-    }
+    [[nodiscard]] std::uint64_t position() const noexcept { return position_; }
+    [[nodiscard]] std::uint64_t hash() const noexcept { return hash_.hash(); }
 
 private:
     void hash_plain_to(std::uint64_t offset) noexcept {
@@ -218,6 +217,34 @@ private:
     std::vector<std::uint64_t> hashes_;
 };
 
+// The file's hash on its way through the file, telling how far it is.
+class FilePass {
+public:
+    FilePass(Bytes file, std::uint64_t checksum_offset, const Progress& progress)
+        : bytes_(file.size()), hash_(file, checksum_offset), progress_(progress) {}
+
+    // Hashes up to there; false when cancelled.
+    [[nodiscard]] bool go_to(std::uint64_t offset) {
+        while (!cancelled_ && hash_.position() < offset) {
+            hash_.hash_to(std::min(offset, next_report_));
+            if (hash_.position() < next_report_) continue;
+            cancelled_ = progress_ && !progress_(hash_.position(), bytes_);
+            next_report_ += progress_bytes;
+        }
+        return !cancelled_;
+    }
+
+    [[nodiscard]] bool finish() { return go_to(bytes_); }
+    [[nodiscard]] std::uint64_t hash() const noexcept { return hash_.hash(); }
+
+private:
+    std::uint64_t bytes_;
+    FileHash hash_;
+    const Progress& progress_;
+    std::uint64_t next_report_ = progress_bytes;
+    bool cancelled_ = false;
+};
+
 std::vector<std::size_t> file_order(const std::vector<Section>& sections) {
     std::vector<std::size_t> order(sections.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
@@ -227,12 +254,21 @@ std::vector<std::size_t> file_order(const std::vector<Section>& sections) {
 
 }  // namespace
 
+Finding reading_cancelled() {
+    Finding finding;
+    finding.code = FindingCode::output_failed;
+    finding.message = "cancelled before the whole file was read";
+    return finding;
+}
+
 ScanResult scan_file(Bytes file, std::uint64_t checksum_offset,
-                     const std::vector<Section>& sections, std::size_t owners) {
+                     const std::vector<Section>& sections, std::size_t owners,
+                     const Progress& progress) {
     ScanResult result;
+    result.cancelled = true;  // until the end is reached
     result.outcomes.resize(sections.size());
     const kernels::Table& kernels = kernels::best();
-    FileHash file_hash(file, checksum_offset);
+    FilePass pass(file, checksum_offset, progress);
     PayloadHashes payload_hashes(sections, owners);
     Xxh3 mask_hash;
 
@@ -241,11 +277,11 @@ ScanResult scan_file(Bytes file, std::uint64_t checksum_offset,
         const Bytes bytes = slice(file, section.offset, section.length);
         SectionCheck check(section, kernels, result.outcomes[i]);
         Xxh3* const payload_hash = payload_hashes.begin(section);
-        file_hash.hash_to(section.offset);
+        if (!pass.go_to(section.offset)) return result;
         for (std::uint64_t start = 0; start < bytes.size(); start += chunk_bytes) {
             const std::uint64_t length = std::min<std::uint64_t>(chunk_bytes, bytes.size() - start);
             const Bytes chunk = slice(bytes, start, length);
-            file_hash.hash_to(section.offset + start + length);
+            if (!pass.go_to(section.offset + start + length)) return result;
             if (payload_hash != nullptr) payload_hash->update(chunk);
             if (section.in_mask_hash) mask_hash.update(chunk);
             check.check(chunk, start);
@@ -253,7 +289,9 @@ ScanResult scan_file(Bytes file, std::uint64_t checksum_offset,
         payload_hashes.end(section);
     }
 
-    result.file_hash = file_hash.finish();
+    if (!pass.finish()) return result;
+    result.cancelled = false;
+    result.file_hash = pass.hash();
     result.payload_hashes = payload_hashes.take();
     result.mask_hash = mask_hash.hash();
     return result;

@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "trlm/adapt/bytes.hpp"
+#include "trlm/adapt/finding.hpp"
+#include "trlm/adapt/progress.hpp"
 
 namespace trlm::adapt {
 
@@ -51,6 +53,7 @@ struct SectionOutcome {
 };
 
 struct ScanResult {
+    bool cancelled = false;                     ///< by `progress`: the rest means nothing
     std::uint64_t file_hash = 0;                ///< XXH3-64 with the checksum field as zero
     std::vector<SectionOutcome> outcomes;       ///< as `sections`
     std::vector<std::uint64_t> payload_hashes;  ///< per owner: XXH3-64 of its payload sections
@@ -60,7 +63,12 @@ struct ScanResult {
 /// Scans `file`. Sections may come in any order and may overlap (a malformed file's do); hashes
 /// take sections in file order. The eight bytes at `checksum_offset` count as zero in the file
 /// hash. `owners` is one more than the largest owner. Each byte outside overlaps is read once.
+/// `progress` is told the position in the file for each MiB.
 [[nodiscard]] ScanResult scan_file(Bytes file, std::uint64_t checksum_offset,
-                                   const std::vector<Section>& sections, std::size_t owners);
+                                   const std::vector<Section>& sections, std::size_t owners,
+                                   const Progress& progress = {});
+
+/// What a reader says of a scan that was cancelled.
+[[nodiscard]] Finding reading_cancelled();
 
 }  // namespace trlm::adapt

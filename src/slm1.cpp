@@ -563,7 +563,13 @@ private:
     /// One pass over the file: checksum, padding, values.
     void judge_content() {
         const std::size_t owners = std::max<std::size_t>(1, model_.tensors_.size());
-        const ScanResult scan = scan_file(file_, slm1_checksum_offset, sections_, owners);
+        const ScanResult scan =
+            scan_file(file_, slm1_checksum_offset, sections_, owners, options_.progress);
+        if (scan.cancelled) {
+            findings_ = {};
+            findings_.add(reading_cancelled());
+            return;
+        }
         Findings structure = std::exchange(findings_, {});
         judge_checksum(stored_checksum(scan.file_hash));  // first: no other may crowd it out
         findings_.append(std::move(structure));

@@ -114,6 +114,14 @@ class Case(unittest.TestCase):
         return Run(subprocess.run([cli, *arguments], cwd=self.folder, env=environment, timeout=120,
                                   **options))
 
+    def peak_memory(self, *arguments):
+        """The exit code of a run and the most memory it had, in bytes."""
+        process = subprocess.Popen([cli, *arguments], cwd=self.folder, stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        return process.returncode, usage.ru_maxrss * (1 if sys.platform == 'darwin' else 1024)
+
     def run_json(self, *arguments, **options):
         """Runs with --json and checks what holds for every run."""
         run = self.run_tool(*arguments, '--json', **options)

@@ -80,6 +80,21 @@ class Files(support.Case):
         run = self.run_json('validate', 'foreign.slm', '--accept-foreign-checksum', '--strict')
         self.assertEqual(run.code, OK, run)
 
+    def test_memory_does_not_grow_with_the_file(self):
+        # A hole in place of most of it: wrong, but read to its end.
+        for source, name in ((vector('models', 'base_f32.slm'), 'large.slm'),
+                             (vector('adapters', 'dense.adp1'), 'large.adp1')):
+            self.take(source, name)
+            os.truncate(self.path(name), 400 << 20)
+            code, memory = self.peak_memory('validate', name)
+            self.assertIn(code, (INVALID, DRIFT))
+            self.assertLess(memory, 200 << 20)
+            _, memory = self.peak_memory('digest', name)
+            self.assertLess(memory, 200 << 20)
+            # Nothing but the headers is touched.
+            _, memory = self.peak_memory('inspect', name)
+            self.assertLess(memory, 40 << 20)
+
 
 class WithModel(support.Case):
     def test_adapters_that_fit(self):

@@ -1,6 +1,9 @@
 #include "trlm/adapt/checksum.hpp"
 
+#include <algorithm>
 #include <vector>
+
+#include <xxhash.h>
 
 #include "support/catch.hpp"
 
@@ -44,9 +47,10 @@ TEST_CASE("A checksum of 0 is stored as 1", "[checksum]") {
 }
 
 TEST_CASE("Hashing in pieces equals hashing at once", "[checksum]") {
-    for (const std::size_t size : {0U, 1U, 16U, 17U, 128U, 240U, 241U, 1024U, 5000U}) {
+    for (const std::size_t size :
+         {0U, 1U, 16U, 17U, 128U, 240U, 241U, 1024U, 1025U, 5000U, 65'600U}) {
         const auto bytes = counted_bytes(size);
-        for (const std::size_t piece : {1U, 7U, 64U, 255U, 256U, 4096U}) {
+        for (const std::size_t piece : {1U, 7U, 64U, 255U, 256U, 4096U, 65'536U}) {
             Xxh3 hasher;
             for (std::size_t at = 0; at < size; at += piece) {
                 hasher.update(slice(bytes, at, std::min(piece, size - at)));
@@ -84,4 +88,15 @@ TEST_CASE("Checksums as text", "[checksum]") {
 TEST_CASE("Hexadecimal text", "[checksum]") {
     CHECK(to_hex({}).empty());
     CHECK(to_hex(as_bytes(std::string_view("\x00\x7f\xff", 3))) == "007fff");
+}
+
+TEST_CASE("The hash is that of xxHash's portable functions", "[checksum]") {
+    for (const std::size_t size : {0U, 3U, 100U, 200U, 241U, 1023U, 1025U, 4096U, 300'001U}) {
+        const auto bytes = counted_bytes(size);
+        CHECK(xxh3_64(bytes) == XXH3_64bits(bytes.data(), size));
+        for (const std::size_t shift : {1U, 5U}) {
+            const Bytes shifted = slice(bytes, std::min(shift, size), size - std::min(shift, size));
+            CHECK(xxh3_64(shifted) == XXH3_64bits(shifted.data(), shifted.size()));
+        }
+    }
 }

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <sstream>
 
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -68,6 +69,22 @@ void check_failure(const Result<T>& result, FindingCode code, const std::string&
     CHECK_FALSE(result.error()[0].message.empty());
 }
 
+#if defined(__linux__)
+/// How much of a mapping counts as memory of this process.
+std::size_t resident_kib(Bytes mapping) {
+    std::ostringstream address;
+    address << std::hex << reinterpret_cast<std::uintptr_t>(mapping.data()) << '-';
+    std::ifstream maps("/proc/self/smaps");
+    bool found = false;
+    for (std::string line; std::getline(maps, line);) {
+        if (line.starts_with(address.str())) found = true;
+        if (found && line.starts_with("Rss:")) return std::stoul(line.substr(4));
+    }
+    FAIL("the mapping is not there");
+    return 0;
+}
+#endif
+
 using Names = std::vector<std::string>;
 
 }  // namespace
@@ -78,6 +95,24 @@ TEST_CASE("a mapped file shows the file's bytes") {
     const auto file = MappedFile::open(folder.path("a"));
     REQUIRE(file);
     CHECK(as_text(file->bytes()) == "hello");
+}
+
+TEST_CASE("a mapped file that was released is read again") {
+    const Folder folder;
+    const std::string text(300'000, 'x');
+    write_text(folder.path("a"), text);
+    write_text(folder.path("empty"), "");
+    const auto file = MappedFile::open(folder.path("a"));
+    REQUIRE(file);
+    CHECK(as_text(file->bytes()) == text);
+    file->release();
+    CHECK(as_text(file->bytes()) == text);
+#if defined(__linux__)
+    CHECK(resident_kib(file->bytes()) >= text.size() / 1024);
+    file->release();
+    CHECK(resident_kib(file->bytes()) == 0);
+#endif
+    MappedFile::open(folder.path("empty"))->release();
 }
 
 TEST_CASE("a mapped file can be moved, and its bytes stay where they are") {
@@ -149,6 +184,23 @@ TEST_CASE("an output file appears with all its bytes when it is committed") {
     REQUIRE(file->commit(/*replace=*/false));
     CHECK(folder.names() == Names{"out.slm"});
     CHECK(read_text(folder.path("out.slm")) == "Jello there");
+}
+
+TEST_CASE("an output file of many pieces, brought to the disk before it is committed") {
+    const Folder folder;
+    const std::string piece(3'000'000, 'p');  // several of them start the writing back
+    auto file = OutputFile::create(folder.path("out"), 10 * piece.size());
+    REQUIRE(file);
+    for (int i = 0; i < 10; ++i)
+        REQUIRE(file->write(as_bytes(piece)));
+    REQUIRE(file->write_at(5, as_bytes("patched")));
+    REQUIRE(file->synchronize());
+    CHECK_FALSE(fs::exists(folder.path("out")));
+    REQUIRE(file->commit(false));
+    const std::string content = read_text(folder.path("out"));
+    CHECK(content.size() == 10 * piece.size());
+    CHECK(content.substr(0, 13) == "ppppppatchedp");
+    CHECK(folder.names() == Names{"out"});
 }
 
 TEST_CASE("an output file that is not committed leaves nothing") {

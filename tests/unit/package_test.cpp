@@ -777,3 +777,15 @@ TEST_CASE("Enumerations have names", "[package]") {
     CHECK(to_string(SourceKind::svd) == "svd");
     CHECK(to_string(SourceKind::other) == "other");
 }
+
+TEST_CASE("reading a package can be cancelled") {
+    File file = dense_file();
+    file.bytes.resize(file.bytes.size() + 2'000'000);
+    const auto told =
+        read_package(file.bytes, ReadDepth::everything, [](auto, auto) { return true; });
+    CHECK(has(codes(told), "trailing_bytes"));
+    CHECK_FALSE(has(codes(told), "output_failed"));
+    const auto cancelled =
+        read_package(file.bytes, ReadDepth::everything, [](auto, auto) { return false; });
+    CHECK(codes(cancelled) == Codes{"output_failed"});
+}

@@ -237,3 +237,27 @@ TEST_CASE("A bitmask's bits are counted up to the last element", "[scan]") {
         CHECK(past.popcount == expected);
     }
 }
+
+TEST_CASE("Progress is told for each MiB, in sections and between them", "[scan]") {
+    constexpr std::uint64_t mib = std::uint64_t{1} << 20;
+    const std::vector<std::byte> file(5 * mib + 3);
+    const std::vector<Section> sections{
+        {.kind = SectionKind::zeros, .offset = 64, .length = 2 * mib}};
+    std::vector<std::uint64_t> told;
+    const auto whole = scan_file(file, 16, sections, 1, [&](std::uint64_t done, std::uint64_t of) {
+        CHECK(of == file.size());
+        told.push_back(done);
+        return true;
+    });
+    CHECK_FALSE(whole.cancelled);
+    CHECK(told == std::vector<std::uint64_t>{mib, 2 * mib, 3 * mib, 4 * mib, 5 * mib});
+    CHECK(whole.file_hash == xxh3_64(file));
+
+    for (const std::uint64_t last : told) {
+        const auto cut = scan_file(file, 16, sections, 1, [&](std::uint64_t done, std::uint64_t) {
+            CHECK(done <= last);
+            return done < last;
+        });
+        CHECK(cut.cancelled);
+    }
+}

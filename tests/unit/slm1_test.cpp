@@ -835,6 +835,29 @@ TEST_CASE("at the depth of headers checksum, padding and values are not judged")
     CHECK(codes(Edited().set(field(1, rank), 9U).unsealed(), headers) == Codes{"bad_rank"});
 }
 
+// ------------------------------------------------------------------------------- the progress
+
+TEST_CASE("reading tells how far it is and can be cancelled") {
+    // Large enough for progress to be told; what is wrong with it does not matter then.
+    File file = sample::model(Dtype::q8_0);
+    const std::size_t size = file.size() + 3'000'000;
+    file.resize(size);
+    std::uint64_t told = 0;
+    const auto tell = [&](std::uint64_t done, std::uint64_t total) {
+        CHECK(done > told);
+        CHECK(total == size);
+        told = done;
+        return true;
+    };
+    CHECK(codes(file, {.progress = tell}) == Codes{"checksum_mismatch", "trailing_bytes"});
+    CHECK(told > 2'000'000);
+
+    const auto cancelled = read_model(file, {.progress = [](auto, auto) { return false; }});
+    REQUIRE_FALSE(cancelled);
+    REQUIRE(cancelled.error().size() == 1);
+    CHECK(cancelled.error()[0].code == FindingCode::output_failed);
+}
+
 // --------------------------------------------------------------------------- many at once, any
 
 TEST_CASE("every defect of a file is reported in one run") {

@@ -261,16 +261,16 @@ struct Inputs {
 };
 
 /// Reads all inputs even where one fails, so that one run reports what is wrong with any.
-Result<Inputs> read_inputs(const Request& request) {
+Result<Inputs> read_inputs(const Request& request, bool progress) {
     Findings findings;
     const ModelReadOptions options{.checksum = request.accept_foreign_checksum
                                                    ? ChecksumPolicy::accept_foreign
                                                    : ChecksumPolicy::verify};
-    Result<ModelInput> model = load_model(request.model, options);
+    Result<ModelInput> model = load_model(request.model, options, progress);
     const bool model_is_good = succeeded(model, findings);
     std::vector<PackageInput> packages;
     for (const std::string& path : request.packages) {
-        Result<PackageInput> package = load_package(path);
+        Result<PackageInput> package = load_package(path, progress);
         if (succeeded(package, findings)) packages.push_back(std::move(*package));
     }
     if (!findings.has_errors()) return Inputs{std::move(*model), std::move(packages)};
@@ -303,8 +303,8 @@ FileRef file_ref(const std::string& folder, const std::string& file, std::uint64
             .digest = digest};
 }
 
-FileRef file_ref(const std::string& folder, const std::string& file, Bytes bytes) {
-    return file_ref(folder, file, bytes.size(), sha256(bytes));
+FileRef file_ref(const std::string& folder, const std::string& path, const MappedFile& file) {
+    return file_ref(folder, path, file.bytes().size(), digest_of(file, {}));
 }
 
 /// A receipt whose file is open before the model is written, so that what can fail fails early.
@@ -320,10 +320,10 @@ Result<ReceiptDraft> draft_receipt(const Request& request, const Inputs& inputs)
     const std::string folder = folder_of(*request.receipt);
     ApplyReceipt receipt;
     receipt.rounding = request.options.rounding;
-    receipt.base = file_ref(folder, request.model, inputs.model.file.bytes());
+    receipt.base = file_ref(folder, request.model, inputs.model.file);
     for (std::size_t i = 0; i < inputs.packages.size(); ++i) {
         const PackageInput& input = inputs.packages[i];
-        receipt.stack.push_back({.package = file_ref(folder, input.path, input.file.bytes()),
+        receipt.stack.push_back({.package = file_ref(folder, input.path, input.file),
                                  .kind = input.package.kind(),
                                  .internal_checksum = input.package.checksum(),
                                  .strength = request.strengths[i]});
@@ -382,6 +382,7 @@ Result<DigestedReport> apply_stack(const Request& request, const ApplyPlan& plan
                                    const Inputs& inputs, bool progress) {
     const StopRequests stop_requests;
     ProgressBar bar(request.dry_run ? "predicting" : "applying", progress);
+    PageRelease pages(inputs.model.file, inputs.packages);
     ApplyOptions options = request.options;
     // A prediction passes over everything twice.
     const std::uint64_t passes = request.dry_run ? 2 : 1;
@@ -390,6 +391,7 @@ Result<DigestedReport> apply_stack(const Request& request, const ApplyPlan& plan
     options.progress = [&](std::uint64_t done_bytes, std::uint64_t total) {
         if (done_bytes < latest) earlier_passes += total;
         latest = done_bytes;
+        pages.update(done_bytes);
         return bar.update(earlier_passes + done_bytes, passes * total);
     };
     Result<DigestedReport> done =
@@ -566,7 +568,7 @@ Summary summary_of(const Request& request, const Inputs& inputs, const ApplyPlan
 Outcome run_apply(const ApplyCommandOptions& options) {
     const Result<Request> request = understand(options);
     if (!request) return Outcome::failed(request.error());
-    const Result<Inputs> inputs = read_inputs(*request);
+    const Result<Inputs> inputs = read_inputs(*request, options.work.progress);
     if (!inputs) return Outcome::failed(inputs.error());
     const Result<ApplyPlan> plan = plan_apply(inputs->model.model, stack_of(*inputs, *request));
     if (!plan) return Outcome::failed(plan.error());

@@ -1,10 +1,9 @@
 #include "trlm/adapt/digest.hpp"
 
-#include <algorithm>
-
 #include <fmt/format.h>
 
 #include "commands.hpp"
+#include "inputs.hpp"
 #include "progress.hpp"
 #include "trlm/adapt/file.hpp"
 
@@ -16,17 +15,6 @@ struct DigestedFile {
     std::uint64_t bytes = 0;
     Digest digest;
 };
-
-/// Pieces small enough for a bar that moves, large enough to cost nothing.
-Digest digest_of(Bytes bytes, ProgressBar& bar) {
-    constexpr std::size_t piece = std::size_t{4} << 20;
-    Sha256 sha;
-    for (std::size_t done = 0; done < bytes.size(); done += piece) {
-        bar.update(done, bytes.size());
-        sha.update(bytes.subspan(done, std::min(piece, bytes.size() - done)));
-    }
-    return sha.finish();
-}
 
 Json digests_json(const std::vector<DigestedFile>& files) {
     Json list = Json::array();
@@ -56,7 +44,10 @@ Outcome run_digest(const DigestOptions& options) {
         const Result<MappedFile> file = MappedFile::open(path);
         if (!succeeded(file, findings)) continue;
         ProgressBar bar("hashing", options.progress);
-        files.push_back({path, file->bytes().size(), digest_of(file->bytes(), bar)});
+        const Digest digest = digest_of(*file, [&](std::uint64_t done, std::uint64_t total) {
+            return bar.update(done, total);
+        });
+        files.push_back({path, file->bytes().size(), digest});
     }
     Json result = files.empty() ? Json(nullptr) : digests_json(files);
     return {.findings = std::move(findings),

@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <functional>
 #include <numeric>
 #include <string_view>
 
 #include <fmt/format.h>
 #include <sys/stat.h>
 
+#include "progress.hpp"
 #include "trlm/adapt/checksum.hpp"
 #include "trlm/adapt/simd.hpp"
 
@@ -47,22 +49,71 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
     return row.back();
 }
 
+/// What a reader tells: shown, and used to keep the memory small. Nothing is cancelled: until work
+/// is begun a signal ends the process by itself.
+class ReadingProgress {
+public:
+    ReadingProgress(const MappedFile& file, bool shown) : bar_("reading", shown), pages_({&file}) {}
+
+    bool operator()(std::uint64_t done, std::uint64_t total) {
+        (void)bar_.update(done, total);
+        pages_.update(done);
+        return true;
+    }
+
+private:
+    ProgressBar bar_;
+    PageRelease pages_;
+};
+
 }  // namespace
 
-Result<ModelInput> load_model(const std::string& path, const ModelReadOptions& options) {
-    Result<MappedFile> file = MappedFile::open(path);
-    if (!file) return failure(std::move(file).error());
-    return read_model_input(path, std::move(*file), options);
+PageRelease::PageRelease(const MappedFile& model, std::span<const PackageInput> packages)
+    : files_({&model}) {
+    for (const PackageInput& package : packages)
+        files_.push_back(&package.file);
+    // A delta has up to eight times the bytes of the weights that it is for: f32 upon q4_0.
+    bytes_between_ = (std::uint64_t{128} << 20) / (1 + 8 * packages.size());
 }
 
-Result<PackageInput> load_package(const std::string& path, ReadDepth depth) {
-    Result<MappedFile> file = MappedFile::open(path);
-    if (!file) return failure(std::move(file).error());
-    return read_package_input(path, std::move(*file), depth);
+void PageRelease::update(std::uint64_t done) {
+    if (done < released_at_) released_at_ = 0;  // another pass has begun
+    if (done - released_at_ < bytes_between_) return;
+    released_at_ = done;
+    for (const MappedFile* file : files_)
+        file->release();
 }
 
-Result<ModelInput> read_model_input(std::string path, MappedFile file,
-                                    const ModelReadOptions& options) {
+Digest digest_of(const MappedFile& file, const Progress& progress) {
+    // Pieces small enough for a bar that moves, large enough to cost nothing.
+    constexpr std::size_t piece = std::size_t{4} << 20;
+    const Bytes bytes = file.bytes();
+    PageRelease pages({&file});
+    Sha256 sha;
+    for (std::size_t done = 0; done < bytes.size(); done += piece) {
+        if (progress) (void)progress(done, bytes.size());
+        pages.update(done);
+        sha.update(bytes.subspan(done, std::min(piece, bytes.size() - done)));
+    }
+    file.release();
+    return sha.finish();
+}
+
+Result<ModelInput> load_model(const std::string& path, const ModelReadOptions& options,
+                              bool progress) {
+    Result<MappedFile> file = MappedFile::open(path);
+    if (!file) return failure(std::move(file).error());
+    return read_model_input(path, std::move(*file), options, progress);
+}
+
+Result<PackageInput> load_package(const std::string& path, bool progress) {
+    Result<MappedFile> file = MappedFile::open(path);
+    if (!file) return failure(std::move(file).error());
+    return read_package_input(path, std::move(*file), ReadDepth::everything, progress);
+}
+
+Result<ModelInput> read_model_input(std::string path, MappedFile file, ModelReadOptions options,
+                                    bool progress) {
     const std::optional<FileFormat> format = detect_format(file.bytes());
     if (!format) return failure(unknown_format(path, file.bytes()));
     if (*format != FileFormat::slm1) {
@@ -72,12 +123,16 @@ Result<ModelInput> read_model_input(std::string path, MappedFile file,
                         "the model comes first, then the adapters",
                         to_string(*format))));
     }
+    ReadingProgress reading(file, progress);
+    options.progress = std::ref(reading);
     Result<Model> model = read_model(file.bytes(), options);
+    file.release();
     if (!model) return failure_in(path, std::move(model).error());
     return ModelInput{std::move(path), std::move(file), std::move(*model)};
 }
 
-Result<PackageInput> read_package_input(std::string path, MappedFile file, ReadDepth depth) {
+Result<PackageInput> read_package_input(std::string path, MappedFile file, ReadDepth depth,
+                                        bool progress) {
     const std::optional<FileFormat> format = detect_format(file.bytes());
     if (!format) return failure(unknown_format(path, file.bytes()));
     if (*format == FileFormat::slm1) {
@@ -85,7 +140,9 @@ Result<PackageInput> read_package_input(std::string path, MappedFile file, ReadD
                                     "this is a model (SLM1), but an adapter package is needed "
                                     "here; the model comes first, then the adapters"));
     }
-    Result<Package> package = read_package(file.bytes(), depth);
+    ReadingProgress reading(file, progress);
+    Result<Package> package = read_package(file.bytes(), depth, std::ref(reading));
+    file.release();
     if (!package) return failure_in(path, std::move(package).error());
     return PackageInput{std::move(path), std::move(file), std::move(*package)};
 }

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "commands.hpp"
+#include "trlm/adapt/digest.hpp"
 #include "trlm/adapt/executor.hpp"
 #include "trlm/adapt/file.hpp"
 #include "trlm/adapt/package.hpp"
@@ -32,19 +33,38 @@ struct PackageInput {
     Package package;
 };
 
-/// Opens and reads the model at `path`; every finding names it.
+/// Opens and reads the model at `path`; every finding names it. `progress` allows a bar.
 [[nodiscard]] Result<ModelInput> load_model(const std::string& path,
-                                            const ModelReadOptions& options);
+                                            const ModelReadOptions& options, bool progress);
 
-/// Opens and reads the package at `path`; every finding names it.
-[[nodiscard]] Result<PackageInput> load_package(const std::string& path,
-                                                ReadDepth depth = ReadDepth::everything);
+/// Opens and reads the package at `path`; every finding names it. `progress` allows a bar.
+[[nodiscard]] Result<PackageInput> load_package(const std::string& path, bool progress);
 
 /// The same for a file that is open already.
 [[nodiscard]] Result<ModelInput> read_model_input(std::string path, MappedFile file,
-                                                  const ModelReadOptions& options);
+                                                  ModelReadOptions options, bool progress);
 [[nodiscard]] Result<PackageInput> read_package_input(std::string path, MappedFile file,
-                                                      ReadDepth depth);
+                                                      ReadDepth depth, bool progress);
+
+/// Keeps the memory of mapped files small while work goes through them.
+class PageRelease {
+public:
+    explicit PageRelease(std::vector<const MappedFile*> files) : files_(std::move(files)) {}
+
+    /// A model and the packages that are applied to it.
+    PageRelease(const MappedFile& model, std::span<const PackageInput> packages);
+
+    /// Takes what the work's progress says; releases all files now and then.
+    void update(std::uint64_t done);
+
+private:
+    std::vector<const MappedFile*> files_;
+    std::uint64_t bytes_between_ = std::uint64_t{64} << 20;
+    std::uint64_t released_at_ = 0;
+};
+
+/// SHA-256 of a whole file; `progress` may be empty, and what it returns does not matter.
+[[nodiscard]] Digest digest_of(const MappedFile& file, const Progress& progress);
 
 /// The finding about a file that is neither a model nor a package.
 [[nodiscard]] Findings unknown_format(const std::string& path, Bytes bytes);

@@ -366,13 +366,14 @@ std::string package_text(const PackageInput& input, std::span<const Statistics> 
 // ------------------------------------------------------------------------------------ command
 
 Outcome inspect_model(const InspectOptions& options, ReadDepth depth, MappedFile file) {
-    Result<ModelInput> read =
-        read_model_input(options.file, std::move(file), options.work.read_options(depth));
+    Result<ModelInput> read = read_model_input(
+        options.file, std::move(file), options.work.read_options(depth), options.work.progress);
     if (!read) return Outcome::failed(std::move(read).error());
     const auto input = std::make_shared<const ModelInput>(std::move(*read));
     std::vector<Statistics> statistics;
     for (std::size_t i = 0; options.statistics && i < input->model.tensors().size(); ++i) {
         statistics.push_back(tensor_statistics(input->model, i));
+        input->file.release();
     }
     Findings warnings = input->model.warnings();
     warnings.set_file(options.file);
@@ -385,12 +386,14 @@ Outcome inspect_model(const InspectOptions& options, ReadDepth depth, MappedFile
 }
 
 Outcome inspect_package(const InspectOptions& options, ReadDepth depth, MappedFile file) {
-    Result<PackageInput> read = read_package_input(options.file, std::move(file), depth);
+    Result<PackageInput> read =
+        read_package_input(options.file, std::move(file), depth, options.work.progress);
     if (!read) return Outcome::failed(std::move(read).error());
     const auto input = std::make_shared<const PackageInput>(std::move(*read));
     std::vector<Statistics> statistics;
     for (std::size_t i = 0; options.statistics && i < input->package.entries().size(); ++i) {
         statistics.push_back(entry_statistics(input->package, i));
+        input->file.release();
     }
     Json result = package_json(*input, statistics);
     return {.result = std::move(result),

@@ -54,8 +54,8 @@ void Validation::check_model_option() {
     Result<MappedFile> file = MappedFile::open(path);
     if (!file) return list_unread(path, std::move(file).error());
     files_.push_back({path, detect_format(file->bytes()), file->bytes().size(), false});
-    Result<ModelInput> model =
-        read_model_input(path, std::move(*file), options_.work.read_options());
+    Result<ModelInput> model = read_model_input(
+        path, std::move(*file), options_.work.read_options(), options_.work.progress);
     if (!model) return findings_.append(std::move(model).error());
     files_.back().ok = true;
     model_ = std::move(*model);
@@ -111,8 +111,10 @@ void Validation::check_fit(const std::vector<PackageInput>& packages) {
     findings_.append(plan->warnings);
 
     ProgressBar bar("checking", options_.work.progress);
+    PageRelease pages(model_->file, packages);
     ApplyOptions options = apply_options_;
     options.progress = [&](std::uint64_t done, std::uint64_t total) {
+        pages.update(done);
         return bar.update(done, total);
     };
     const Status fused = check_fused(*plan, options);
@@ -131,8 +133,8 @@ std::optional<PackageInput> Validation::check_file(const std::string& path) {
     files_.push_back({path, format, file->bytes().size(), false});
     bool& ok = files_.back().ok;
     if (format == FileFormat::slm1) {
-        const Result<ModelInput> model =
-            read_model_input(path, std::move(*file), options_.work.read_options());
+        const Result<ModelInput> model = read_model_input(
+            path, std::move(*file), options_.work.read_options(), options_.work.progress);
         ok = succeeded(model, findings_);
         if (ok) {
             Findings warnings = model->model.warnings();
@@ -142,7 +144,7 @@ std::optional<PackageInput> Validation::check_file(const std::string& path) {
         return std::nullopt;
     }
     Result<PackageInput> package =
-        read_package_input(path, std::move(*file), ReadDepth::everything);
+        read_package_input(path, std::move(*file), ReadDepth::everything, options_.work.progress);
     ok = succeeded(package, findings_);
     if (!ok) return std::nullopt;
     return std::move(*package);

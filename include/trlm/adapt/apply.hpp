@@ -11,14 +11,12 @@
 #include "trlm/adapt/digest.hpp"
 #include "trlm/adapt/executor.hpp"
 #include "trlm/adapt/plan.hpp"
+#include "trlm/adapt/progress.hpp"
 #include "trlm/adapt/result.hpp"
 #include "trlm/adapt/rounding.hpp"
 #include "trlm/adapt/survival.hpp"
 
 namespace trlm::adapt {
-
-/// Told how much is done; returns false to cancel. Called from one thread at a time.
-using Progress = std::function<bool(std::uint64_t done_bytes, std::uint64_t total_bytes)>;
 
 /// How a stack is applied.
 struct ApplyOptions {
@@ -70,7 +68,8 @@ struct DigestedReport {
 };
 
 /// Writes the new model to `path`: a temporary file in its folder, fsync, rename, fsync of the
-/// folder. `replace` allows an existing target. On any failure nothing of it remains.
+/// folder. `replace` allows an existing target. On any failure nothing of it remains. While the
+/// digest is computed, another thread, where one can be had, brings the file to the disk.
 [[nodiscard]] Result<DigestedReport> apply_to_file(const ApplyPlan& plan, const std::string& path,
                                                    bool replace, const ApplyOptions& options = {});
 

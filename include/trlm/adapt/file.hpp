@@ -23,6 +23,11 @@ public:
 
     [[nodiscard]] Bytes bytes() const noexcept { return bytes_; }
 
+    /// Gives back the memory of the pages that were read; those that are read again come from the
+    /// page cache. Pages of a mapping count as memory of the process, so that reading a file larger
+    /// than that takes a release now and then. Other threads may read meanwhile. O(pages read).
+    void release() const noexcept;
+
 private:
     explicit MappedFile(Bytes bytes) noexcept : bytes_(bytes) {}
     Bytes bytes_;
@@ -40,7 +45,8 @@ public:
     OutputFile& operator=(OutputFile&& other) noexcept;
     ~OutputFile();
 
-    /// Appends. `output_failed` on any error; short writes are continued.
+    /// Appends, and now and then has the system start to bring what was written to the disk.
+    /// `output_failed` on any error; short writes are continued.
     [[nodiscard]] Status write(Bytes bytes);
 
     /// Overwrites bytes written before.
@@ -48,6 +54,10 @@ public:
 
     /// Fills `buffer` from `offset`; `output_failed` when that much cannot be read back.
     [[nodiscard]] Status read_at(std::uint64_t offset, MutableBytes buffer) const;
+
+    /// fsync: what was written is on the disk. `commit` does so by itself; called before, on
+    /// another thread, it may run beside `read_at`. `output_failed` on any error.
+    [[nodiscard]] Status synchronize();
 
     /// fsync, rename to the target, fsync of its folder. Without `replace` an existing target is
     /// `usage_error` and stays as it is.

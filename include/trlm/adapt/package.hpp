@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "trlm/adapt/identity.hpp"
+#include "trlm/adapt/progress.hpp"
 #include "trlm/adapt/result.hpp"
 #include "trlm/adapt/slm1.hpp"
 #include "trlm/adapt/tensor.hpp"
@@ -130,8 +131,10 @@ private:
 
 /// Reads and checks a whole package of any kind. On failure every defect is reported: codes of
 /// class invalid in docs/formats.md section 3, `checksum_mismatch`, `payload_checksum_mismatch`,
-/// `mask_checksum_mismatch`, `unsupported_version`. Each byte is read once. O(bytes).
-[[nodiscard]] Result<Package> read_package(Bytes file, ReadDepth depth = ReadDepth::everything);
+/// `mask_checksum_mismatch`, `unsupported_version`; `output_failed` alone when `progress` cancels.
+/// Each byte is read once. O(bytes).
+[[nodiscard]] Result<Package> read_package(Bytes file, ReadDepth depth = ReadDepth::everything,
+                                           const Progress& progress = {});
 
 /// Values of a dense entry to be written.
 struct DenseContent {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "trlm/adapt/identity.hpp"
+#include "trlm/adapt/progress.hpp"
 #include "trlm/adapt/result.hpp"
 #include "trlm/adapt/tensor.hpp"
 #include "trlm/adapt/tokenizer.hpp"
@@ -78,6 +79,7 @@ enum class ReadDepth : std::uint8_t {
 struct ModelReadOptions {
     ChecksumPolicy checksum = ChecksumPolicy::verify;
     ReadDepth depth = ReadDepth::everything;
+    Progress progress = {};  ///< of `ReadDepth::everything`; false cancels with `output_failed`
 };
 
 /// A model over bytes that the caller keeps alive (a mapping, a buffer). Nothing is copied.
@@ -124,7 +126,8 @@ private:
 
 /// Reads and checks a whole SLM1 file. On failure every defect is reported: any code of class
 /// invalid in docs/formats.md section 1, `checksum_mismatch`, `checksum_unverifiable`,
-/// `unsupported_version`, `unsupported_dtype`. Each byte is read once. O(bytes).
+/// `unsupported_version`, `unsupported_dtype`; `output_failed` alone when cancelled. Each byte is
+/// read once. O(bytes).
 [[nodiscard]] Result<Model> read_model(Bytes file, const ModelReadOptions& options = {});
 
 /// How one tensor is stored in a file to be written.
