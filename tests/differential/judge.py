@@ -74,8 +74,6 @@ def _shape(judge, dims, rank, unused):
 # --- SLM1 -----------------------------------------------------------------------------------------
 
 class _Model(_Judge):
-    COVERAGE = ('hole', 'trailing_bytes', 'padding_not_zero')
-
     def read(self):
         self.regions, self.complete = [], True      # (offset, length); whether these are all
         h = self.h = dict(zip(spec.HEADER_FIELDS, spec.HEADER.unpack_from(self.data)))
@@ -232,8 +230,9 @@ class _Model(_Judge):
         if 'unsupported_dtype' in self.must:
             complete = False
         for offset, length in sorted(self.regions):
-            if length == 0:
+            if length == 0:     # whether it ends a gap is not said
                 complete = False
+                self.may |= {'hole', 'padding_not_zero', 'trailing_bytes'}
             elif offset < position:
                 self.add('overlap', complete)
             elif offset - position >= 64:
