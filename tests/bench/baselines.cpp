@@ -122,6 +122,13 @@ std::uint64_t read_all(std::span<const float> x) {
     return sum;
 }
 
+std::uint64_t read_both(std::span<const float> x, std::span<const float> y) {
+    std::uint64_t sum = 0;
+    for (std::size_t i = 0; i < x.size(); ++i)
+        sum += std::bit_cast<std::uint32_t>(x[i]) ^ std::bit_cast<std::uint32_t>(y[i]);
+    return sum;
+}
+
 void add(std::span<const float> x, std::span<float> y) {
     for (std::size_t i = 0; i < y.size(); ++i)
         y[i] += x[i];

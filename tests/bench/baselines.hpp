@@ -12,6 +12,9 @@ namespace trlm::adapt::bench {
 /// A sum over all bits, so that every byte is read.
 [[nodiscard]] std::uint64_t read_all(std::span<const float> x);
 
+/// The same over two buffers side by side: what any look at weights and deltas has to read.
+[[nodiscard]] std::uint64_t read_both(std::span<const float> x, std::span<const float> y);
+
 /// y += x
 void add(std::span<const float> x, std::span<float> y);
 

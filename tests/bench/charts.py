@@ -3,7 +3,7 @@ import math
 from xml.sax.saxutils import escape
 
 WIDTH, HEIGHT = 640, 320
-LEFT, RIGHT, TOP, BOTTOM = 64, 150, 40, 48
+LEFT, RIGHT, TOP, BOTTOM = 64, 150, 52, 48
 # Chosen to stand out from white and from black alike, and from each other for most eyes.
 COLORS = ['#0b84c6', '#d9730d', '#2e9e5b', '#b5559c', '#8a7f1e', '#7a7a7a']
 STYLE = '''<style>
@@ -145,7 +145,7 @@ def bar_chart(title, y_label, bars, goals=()):
         y = y_axis.at(value)
         parts.append('<rect x="%.1f" y="%.1f" width="%.1f" height="%.1f" rx="2" fill="%s"/>'
                      % (x + step * 0.2, y, step * 0.6, HEIGHT - BOTTOM - y, COLORS[0]))
-        parts.append(text(x + step / 2, y - 4, number(value)))
+        parts.append(text(x + step / 2, y - 4, '%.2f' % value))
         for row, word in enumerate(label.split(' ', 1)):
             parts.append(text(x + step / 2, HEIGHT - BOTTOM + 18 + 15 * row, word))
     for goal in goals:

@@ -141,6 +141,11 @@ private:
             return {.run = [&bench] { sink = read_all(bench.dense()); },
                     .bytes = value_bytes(bench)};
         });
+        add("memory/read-both", [](Workbench& bench) -> Job {
+            SampleTensor& tensor = bench.tensor(Dtype::f32);
+            return {.run = [&] { sink = read_both(bench.dense(), tensor.values()); },
+                    .bytes = 2 * value_bytes(bench)};
+        });
         add("memory/add", [](Workbench& bench) -> Job {
             SampleTensor& tensor = bench.tensor(Dtype::f32);
             return {.run = [&] { bench::add(bench.dense(), tensor.values()); },
@@ -322,6 +327,7 @@ std::vector<Comparison> make_comparisons() {
     };
     compare("memory/triad", "memory/add", Measure::rate);
     compare("memory/read", "memory/add", Measure::rate);
+    compare("memory/read-both", "memory/add", Measure::rate);
     compare("memory/xxh3", "memory/read", Measure::rate);
     for (const std::string name :
          {"dense/f32/tiles", "dense/f32", "dense/f32/bounded", "dense/f32/unbounded"}) {
