@@ -43,17 +43,13 @@ struct Options {
     bool ftz = false;
 };
 
-/// The settings of the floating-point unit that a host may have changed before it calls us.
-struct Settings {
-    int round = FE_TONEAREST;
-    bool ftz = false;
-    friend bool operator==(const Settings&, const Settings&) = default;
-};
-
+// The settings of the floating-point unit that a host may have changed before it calls us. They are
+// read from the register itself: on x86 std::fegetround asks another one than SSE obeys.
 #if defined(__SSE2__)
 constexpr unsigned ftz_and_daz = 0x8040;
-bool ftz_is_set() {
-    return (_mm_getcsr() & ftz_and_daz) == ftz_and_daz;
+constexpr unsigned sticky_flags = 0x3f;
+std::uint64_t settings() {
+    return _mm_getcsr() & ~sticky_flags;
 }
 bool set_ftz() {
     _mm_setcsr(_mm_getcsr() | ftz_and_daz);
@@ -61,30 +57,23 @@ bool set_ftz() {
 }
 #elif defined(__aarch64__)
 constexpr std::uint64_t flush_to_zero = 1ULL << 24;  // inputs too
-std::uint64_t control_register() {
-    std::uint64_t value;
-    asm volatile("mrs %0, fpcr" : "=r"(value));
-    return value;
-}
-bool ftz_is_set() {
-    return (control_register() & flush_to_zero) != 0;
+std::uint64_t settings() {
+    std::uint64_t control;
+    asm volatile("mrs %0, fpcr" : "=r"(control));
+    return control;
 }
 bool set_ftz() {
-    asm volatile("msr fpcr, %0" : : "r"(control_register() | flush_to_zero));
+    asm volatile("msr fpcr, %0" : : "r"(settings() | flush_to_zero));
     return true;
 }
 #else
-bool ftz_is_set() {
-    return false;
+std::uint64_t settings() {
+    return static_cast<std::uint64_t>(std::fegetround());
 }
 bool set_ftz() {
     return false;
 }
 #endif
-
-Settings settings() {
-    return {std::fegetround(), ftz_is_set()};
-}
 
 std::optional<std::uint64_t> number(std::string_view text) {
     std::uint64_t value = 0;
@@ -281,7 +270,7 @@ bool run(const Options& options) {
         std::fprintf(stderr, "sameness: how this CPU flushes subnormals is not known\n");
         return false;
     }
-    const Settings before = settings();
+    const std::uint64_t before = settings();
     // Threads that are started now begin with the same settings.
     const Executor executor = make_executor(options.threads);
     bool good = true;
