@@ -116,7 +116,7 @@ TEST_CASE("a dense delta on f32 is added element by element") {
     const std::size_t index = *model->find_tensor(tensor_name_hash("norm.weight"));
     const Bytes before = setup.model().view(index).payload;
     const Bytes after = model->view(index).payload;
-    const auto& delta = std::get<DenseDelta>(setup.package(0).delta(0));
+    const auto delta = std::get<DenseDelta>(setup.package(0).delta(0));
     for (std::uint64_t i = 0; i < 8; ++i) {
         const volatile float sum = load<float>(before, 4 * i) + load<float>(delta.values, 4 * i);
         CHECK(load<float>(after, 4 * i) == sum);
