@@ -23,7 +23,7 @@ namespace {
 
 /// Piece in which bytes reach the sink: large enough for file systems that allocate by the write,
 /// small enough to be in the cache from the kernels to the hash to the sink.
-constexpr std::uint64_t piece_bytes = 1024 * 1024;
+constexpr std::uint64_t piece_bytes = 1'048'576;
 
 /// Tiles in flight for each thread: enough that a slow one does not stall the others.
 constexpr std::size_t tiles_per_thread = 4;
@@ -326,7 +326,7 @@ private:
 
 /// The header's checksum field as bytes.
 std::array<std::byte, 8> checksum_bytes(std::uint64_t checksum) {
-    std::array<std::byte, 8> bytes;
+    std::array<std::byte, 8> bytes{};
     store(MutableBytes(bytes), 0, checksum);
     return bytes;
 }
@@ -364,7 +364,7 @@ private:
 
 /// SHA-256 of a finished temporary file, read once.
 Result<Digest> digest_of(const OutputFile& file, std::uint64_t bytes, const Progress& progress) {
-    constexpr std::uint64_t buffer_bytes = 256 * 1024;  // stays in the second-level cache
+    constexpr std::uint64_t buffer_bytes = 262'144;  // stays in the second-level cache
     Sha256 sha;
     std::vector<std::byte> buffer(buffer_bytes);
     for (std::uint64_t at = 0; at < bytes;) {

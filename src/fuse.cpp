@@ -13,10 +13,10 @@ namespace trlm::adapt {
 namespace {
 
 /// Elements of a tile: a few such f32 buffers stay in a second-level cache of 512 KiB.
-constexpr std::uint64_t tile_elements = 16 * 1024;
+constexpr std::uint64_t tile_elements = 16'384;
 
 /// A scattered delta needs no buffers, so its tiles may be larger.
-constexpr std::uint64_t scattered_tile_elements = 256 * 1024;
+constexpr std::uint64_t scattered_tile_elements = 262'144;
 
 /// Bits of a mask between two remembered value positions: a multiple of 64.
 constexpr std::uint64_t mask_stretch = 4096;
@@ -28,7 +28,7 @@ constexpr std::uint64_t expand_below = 16;
 constexpr std::uint64_t prefetch_ahead = 32;
 
 std::uint64_t random_key(std::uint64_t seed, std::uint64_t name_hash) {
-    std::array<std::byte, 16> bytes;
+    std::array<std::byte, 16> bytes{};
     store(MutableBytes(bytes), 0, seed);
     store(MutableBytes(bytes), 8, name_hash);
     return xxh3_64(bytes);

@@ -239,16 +239,12 @@ inline TileElement new_element(const GroupTile& tile, std::size_t at) {
 template <class Q>
 std::int8_t round_element(const GroupRounding& rounding, const GroupTile& tile, std::size_t at) {
     const TileElement element = new_element(tile, at);
-    int code;
     if (rounding.stochastic && element.touched) {
-        code = round_stochastic<Q>(element.w, rounding.inv,
-                                   uniform(tile.key, tile.first_element + at));
-    } else if (rounding.scale_kept) {
-        code = tile.old_codes[at];
-    } else {
-        code = round_nearest<Q>(element.w, rounding.inv);
+        const float u = uniform(tile.key, tile.first_element + at);
+        return static_cast<std::int8_t>(round_stochastic<Q>(element.w, rounding.inv, u));
     }
-    return static_cast<std::int8_t>(code);
+    if (rounding.scale_kept) return tile.old_codes[at];
+    return static_cast<std::int8_t>(round_nearest<Q>(element.w, rounding.inv));
 }
 
 /// The element after the tile is encoded.
