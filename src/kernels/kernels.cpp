@@ -736,7 +736,8 @@ std::size_t encode_groups(const GroupTile& tile) {
         const float* w = kDeltas == Deltas::added ? tile.w + begin * size : tile.buffer;
         batch.finite = true;
         for (std::size_t i = 0; i < count; ++i) {
-            scan_group<kDeltas>(tile, begin + i, tile.buffer + i * size, batch, i);
+            float* made = tile.buffer == nullptr ? nullptr : tile.buffer + i * size;
+            scan_group<kDeltas>(tile, begin + i, made, batch, i);
         }
         std::size_t good = count;
         if (HWY_UNLIKELY(!batch.finite)) good = first_bad_group(w, size, count);
