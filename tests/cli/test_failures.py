@@ -25,7 +25,10 @@ class FullDisk(support.Case):
         self.before = self.names()
 
     def test_the_largest_file_is_too_small(self):
-        for size in (0, 1, 4096, 400_000):
+        sizes = [0, 1, 4096, 400_000]
+        if os.environ.get('TRLM_ADAPT_SANITIZE') == 'thread':
+            sizes = [400_000]  # that sanitizer's runtime writes a small file before main begins
+        for size in sizes:
             run = self.run_json('apply', 'base.slm', 'dense.adp1', preexec_fn=limit_file_size(size))
             self.assert_refused(run, CANNOT_CHECK, 'output_failed')
             self.assertEqual(run.document['findings'][0]['file'], 'base.adapted.slm')
