@@ -77,9 +77,9 @@ inline constexpr Field scale{"scale", 52, 4};
 /// A field whose only legal value is zero, in some kinds or in all.
 struct ZeroField {
     Field field;
-    bool dense;
-    bool sparse;
-    bool low_rank;
+    bool dense = false;
+    bool sparse = false;
+    bool low_rank = false;
 
     [[nodiscard]] constexpr bool applies(PackageKind kind) const noexcept {
         switch (kind) {
