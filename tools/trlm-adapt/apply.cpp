@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "inputs.hpp"
+#include "outputs.hpp"
 #include "progress.hpp"
 #include "trlm/adapt/checksum.hpp"
 #include "trlm/adapt/plan.hpp"
@@ -33,16 +34,6 @@ struct Request {
     bool replace = false;
     bool accept_foreign_checksum = false;
 };
-
-/// "union.q8_0.slm" becomes "union.q8_0.adapted.slm", "model" becomes "model.adapted".
-std::string default_output(const std::string& model) {
-    const std::string name = file_name_of(model);
-    const std::size_t dot = name.rfind('.');
-    const std::size_t extension = dot == std::string::npos || dot == 0 ? name.size() : dot;
-    std::string output = model;
-    output.insert(model.size() - name.size() + extension, ".adapted");
-    return output;
-}
 
 /// A finite decimal number and nothing else.
 Result<double> parse_finite(std::string_view option, const std::string& text) {
@@ -120,47 +111,11 @@ Result<std::vector<float>> stack_strengths(const std::vector<std::string>& argum
     return strengths;
 }
 
-/// True when writing `a` would write where `b` is or will be.
-bool same_place(const std::string& a, const std::string& b) {
-    return same_file(a, b) ||
-           (file_name_of(a) == file_name_of(b) && same_file(folder_of(a), folder_of(b)));
-}
-
-/// A file to be written must not be one of `inputs`, whatever its name.
+/// A file to be written must not be one that is read, whatever its name.
 Findings check_not_an_input(std::string_view what, const std::string& target,
                             const Request& request) {
-    Findings findings;
-    if (same_place(target, request.model)) {
-        findings.add(usage_error(
-            fmt::format("{} is the model that is read; choose another name", what), target));
-    }
-    for (const std::string& package : request.packages) {
-        if (!same_place(target, package)) continue;
-        findings.add(usage_error(
-            fmt::format("{} is a package that is read; choose another name", what), target));
-        break;
-    }
-    return findings;
-}
-
-/// A file to be written needs a folder, and a name that is free unless it may be replaced.
-Findings check_target(std::string_view what, const std::string& target, bool replace) {
-    Findings findings;
-    if (is_folder(target) || file_name_of(target).empty()) {
-        findings.add(usage_error(fmt::format("{} is a folder; name a file", what), target));
-    } else if (!is_folder(folder_of(target))) {
-        findings.add({.code = FindingCode::output_failed,
-                      .message = fmt::format("there is no folder {} to write {} in",
-                                             folder_of(target), what),
-                      .file = target});
-    } else if (name_is_taken(target) && !replace) {
-        findings.add(usage_error(
-            fmt::format("{} exists; choose another name, or replace it with --force", what),
-            target));
-    } else if (name_is_taken(target) && !is_regular_or_link(target)) {
-        findings.add(usage_error(
-            fmt::format("{} exists and is not a regular file; choose another name", what), target));
-    }
+    Findings findings = check_not_read(what, target, "the model", {&request.model, 1});
+    findings.append(check_not_read(what, target, "a package", request.packages));
     return findings;
 }
 
@@ -221,7 +176,7 @@ Findings check_places(const Request& request) {
 Result<Request> understand(const ApplyCommandOptions& options) {
     Findings findings;
     Request request{.model = options.model,
-                    .output = options.output.value_or(default_output(options.model)),
+                    .output = options.output.value_or(with_ending(options.model, ".adapted")),
                     .receipt = options.receipt,
                     .dry_run = options.dry_run,
                     .replace = options.force,
