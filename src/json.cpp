@@ -269,6 +269,13 @@ Findings judge_text(std::string_view text, const JsonRules& rules) {
 
 }  // namespace
 
+std::string json_pointer(std::string_view parent, std::string_view key) {
+    std::string pointer(parent);
+    const std::string segment = escaped_segment(key);
+    if (pointer.size() + segment.size() <= max_pointer_bytes) pointer += segment;
+    return pointer;
+}
+
 Result<Json> parse_json(std::string_view text, const JsonRules& rules) {
     return guarded([&]() -> Result<Json> {
         Findings findings = judge_text(text, rules);

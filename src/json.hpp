@@ -23,4 +23,8 @@ struct JsonRules {
 [[nodiscard]] Result<nlohmann::ordered_json> parse_json(std::string_view text,
                                                         const JsonRules& rules);
 
+/// The JSON pointer of member `key` of the object at `parent`. A pointer that would be longer than
+/// 1,024 bytes stays that of the parent.
+[[nodiscard]] std::string json_pointer(std::string_view parent, std::string_view key);
+
 }  // namespace trlm::adapt

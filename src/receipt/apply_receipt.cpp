@@ -2,77 +2,26 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <filesystem>
-#include <string_view>
 #include <system_error>
 
-#include <fmt/format.h>
-#include <nlohmann/json.hpp>
-
-#include "guard.hpp"
-#include "trlm/adapt/checksum.hpp"
+#include "descriptions.hpp"
 #include "trlm/adapt/version.hpp"
 
 namespace trlm::adapt {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using document::Place;
 
-/// The double with the fewest digits that reads back to `value`: 0.1f becomes 0.1.
-double shortest(float value) {
-    const double read = std::strtod(fmt::format("{}", value).c_str(), nullptr);
-    return static_cast<float>(read) == value ? read : static_cast<double>(value);
-}
-
-Json to_json(const FileRef& file) {
-    return {{"path", file.path}, {"bytes", file.bytes}, {"digest", to_string(file.digest)}};
-}
-
-Json to_json(const AppliedPackage& applied) {
-    return {{"package", to_json(applied.package)},
-            {"format", to_string(applied.kind)},
-            {"internal_checksum", format_checksum(applied.internal_checksum)},
-            {"strength", shortest(applied.strength)}};
-}
-
-/// Rounded to 0.001: the logarithm's last digits differ between machines.
-Json rounded_decibels(std::optional<double> decibels) {
-    if (!decibels) return nullptr;
-    return std::round(*decibels * 1000) / 1000 + 0.0;  // + 0.0: no negative zero
-}
-
-Json to_json(const TensorSurvival& tensor) {
-    return {{"name", tensor.name},
-            {"elements", tensor.elements},
-            {"touched", tensor.touched},
-            {"changed", tensor.changed},
-            {"kept", tensor.kept()},
-            {"cosine", tensor.cosine()},
-            {"snr_db", rounded_decibels(tensor.snr_db())},
-            {"max_abs_delta", tensor.max_abs_delta},
-            {"rms_delta", tensor.rms_delta()}};
-}
-
-template <class Range>
-Json to_json_array(const Range& range) {
-    Json array = Json::array();
-    for (const auto& element : range)
-        array.push_back(to_json(element));
-    return array;
-}
-
-constexpr std::size_t longest_segment = 100;
-constexpr std::size_t longest_path = 255;
-
-bool is_segment_character(char c) noexcept {
-    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' ||
-           c == '_' || c == '-';
-}
-
-bool is_segment(std::string_view text) noexcept {
-    return !text.empty() && text.size() <= longest_segment && text != "." && text != ".." &&
-           std::all_of(text.begin(), text.end(), is_segment_character);
+void check_paths(const ApplyReceipt& receipt, const Place& root) {
+    document::Names names;
+    names.add_path(receipt.base.path, root.member("base").member("path"));
+    const Place stack = root.member("stack");
+    for (std::size_t i = 0; i < receipt.stack.size(); ++i) {
+        names.add_path(receipt.stack[i].package.path,
+                       stack.element(i).member("package").member("path"));
+    }
+    names.add_path(receipt.output.path, root.member("output").member("path"));
 }
 
 /// `path` with the links and dots of its folder resolved, but not its own last link: a document
@@ -100,14 +49,30 @@ std::optional<std::filesystem::path> path_beneath(const std::filesystem::path& f
 
 }  // namespace
 
+RecordedSurvival record(const TensorSurvival& survival) {
+    std::optional<double> decibels = survival.snr_db();
+    // The logarithm's last digits differ between machines. + 0.0: no negative zero.
+    if (decibels) decibels = std::round(*decibels * 1000) / 1000 + 0.0;
+    return {.name = survival.name,
+            .elements = survival.elements,
+            .touched = survival.touched,
+            .changed = survival.changed,
+            .kept = survival.kept(),
+            .cosine = survival.cosine(),
+            .snr_db = decibels,
+            .max_abs_delta = survival.max_abs_delta,
+            .rms_delta = survival.rms_delta()};
+}
+
+Result<ApplyReceipt> read_apply_receipt(std::string_view text, const DocumentOptions& options) {
+    return document::read<ApplyReceipt>(text, schemas::apply_receipt, options, check_paths);
+}
+
 std::string write_apply_receipt(const ApplyReceipt& receipt) {
-    const Json document = {
-        {"schema", "trlm/apply-receipt@1"},      {"tool", "trlm-adapt " + std::string(version)},
-        {"arithmetic", arithmetic_name},         {"rounding", to_string(receipt.rounding)},
-        {"output_dtype", receipt.output_dtype},  {"base", to_json(receipt.base)},
-        {"stack", to_json_array(receipt.stack)}, {"state", format_checksum(receipt.state)},
-        {"output", to_json(receipt.output)},     {"tensors", to_json_array(receipt.tensors)}};
-    return document.dump(2, ' ', false, Json::error_handler_t::replace) + '\n';
+    ApplyReceipt complete = receipt;
+    if (complete.tool.empty()) complete.tool = "trlm-adapt " + std::string(version);
+    if (complete.arithmetic.empty()) complete.arithmetic = arithmetic_name;
+    return document::write(complete, schemas::apply_receipt);
 }
 
 Result<std::string> receipt_path(const std::string& receipt_folder, const std::string& file) {
@@ -120,14 +85,14 @@ Result<std::string> receipt_path(const std::string& receipt_folder, const std::s
 
         std::string text = named.generic_string();
         for (const std::filesystem::path& segment : named) {
-            if (is_segment(segment.native())) continue;
+            if (is_document_path(segment.native())) continue;
             return failure({.code = FindingCode::usage_error,
                             .message = "a receipt cannot hold the name \"" + segment.string() +
                                        "\": it takes 1 to 100 of A-Z a-z 0-9 . _ - for each "
                                        "folder and file; rename it",
                             .file = file});
         }
-        if (text.empty() || text.size() > longest_path) {
+        if (!is_document_path(text)) {
             return failure({.code = FindingCode::usage_error,
                             .message = "a receipt cannot hold this path: it takes 1 to 255 "
                                        "characters; move the receipt nearer to the file",

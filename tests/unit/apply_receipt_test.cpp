@@ -50,7 +50,7 @@ ApplyReceipt sample() {
                       .strength = -2}};
     receipt.state = 0xab;
     receipt.output = file_ref("out.slm", 1000);
-    receipt.tensors = {changed, exact};
+    receipt.tensors = {record(changed), record(exact)};
     return receipt;
 }
 

@@ -290,7 +290,8 @@ Status publish_receipt(ReceiptDraft draft, const Request& request, const Digeste
     draft.receipt.state = done.report.state;
     draft.receipt.output =
         file_ref(folder_of(draft.path), request.output, done.report.bytes, done.digest);
-    draft.receipt.tensors = done.report.tensors;
+    for (const TensorSurvival& tensor : done.report.tensors)
+        draft.receipt.tensors.push_back(record(tensor));
     if (same_file(draft.path, request.output)) {
         return failure(usage_error("the receipt and the new model are one file", draft.path));
     }
