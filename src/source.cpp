@@ -194,13 +194,13 @@ Result<SourceFile> Source::open(const std::string& path) {
             return failure(source_finding(FindingCode::path_escape, path,
                                           "this path is not one that a document may hold"));
         }
-        opened_->push_back(path);
         Result<SourceFile> file = open_(path);
         if (!file) {
             Findings findings = std::move(file.error());
             findings.set_file(path);
             return failure(std::move(findings));
         }
+        opened_->push_back(path);
         return file;
     });
 }

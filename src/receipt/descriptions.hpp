@@ -24,6 +24,7 @@ inline constexpr std::string_view family = "trlm/adapter-family@1";
 inline constexpr std::string_view assembly = "trlm/assembly@1";
 inline constexpr std::string_view ledger = "trlm/ledger@1";
 inline constexpr std::string_view apply_receipt = "trlm/apply-receipt@1";
+inline constexpr std::string_view bundle_recipe = "trlm/bundle-recipe@1";
 }  // namespace schemas
 
 namespace document {

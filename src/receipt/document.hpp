@@ -204,6 +204,31 @@ struct OrNull {
 template <class Rule>
 OrNull(Rule) -> OrNull<Rule>;
 
+/// A value whose key may be missing: then it stays what it is by default.
+template <class Rule>
+struct Optional {
+    static constexpr bool may_be_missing = true;
+    Rule rule;
+    template <class T>
+    void read(const Json& json, T& value, const Place& place) const {
+        rule.read(json, value, place);
+    }
+    template <class T>
+    [[nodiscard]] Json write(const T& value) const {
+        return rule.write(value);
+    }
+    [[nodiscard]] Json schema() const { return rule.schema(); }
+};
+template <class Rule>
+Optional(Rule) -> Optional<Rule>;
+
+template <class Rule>
+constexpr bool may_be_missing() {
+    return requires {
+        Rule::may_be_missing;
+    };
+}
+
 /// An array of `least` to `most` values.
 template <class Rule>
 struct Each {
@@ -262,7 +287,7 @@ public:
         known_.insert(key);
         if (const auto member = object_.find(key); member != object_.end()) {
             rule.read(*member, value, place_.member(key));
-        } else {
+        } else if constexpr (!may_be_missing<Rule>()) {
             place_.member(key).add(FindingCode::missing_key,
                                    fmt::format("the key \"{}\" is missing; add it", key));
         }
@@ -295,7 +320,7 @@ struct FieldSchemas {
     template <class T, class Rule>
     void operator()(std::string_view key, const T&, const Rule& rule) const {
         properties[std::string(key)] = rule.schema();
-        required.push_back(std::string(key));
+        if constexpr (!may_be_missing<Rule>()) required.push_back(std::string(key));
     }
 };
 

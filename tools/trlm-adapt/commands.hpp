@@ -51,6 +51,27 @@ struct ApplyCommandOptions {
     bool force = false;
 };
 
+struct VerifyOptions {
+    WorkOptions work = {};
+    std::string bundle = {};
+    std::optional<std::string> entry = {};
+    std::optional<std::string> registry_digest = {};
+    bool allow_weak_digests = false;
+};
+
+struct BundleCreateOptions {
+    WorkOptions work = {};
+    std::string recipe = {};
+    std::string output = {};
+};
+
+struct ReplayCommandOptions {
+    WorkOptions work = {};
+    std::string receipt = {};
+    std::optional<std::string> root = {};
+    bool allow_weak_digests = false;
+};
+
 struct DigestOptions {
     std::vector<std::string> files = {};
     bool progress = true;
@@ -68,6 +89,15 @@ struct ExplainOptions {
 
 /// Applies a stack to a model and writes a new one.
 [[nodiscard]] Outcome run_apply(const ApplyCommandOptions& options);
+
+/// Takes a bundle through the twelve gates.
+[[nodiscard]] Outcome run_verify(const VerifyOptions& options);
+
+/// Makes a bundle from a recipe.
+[[nodiscard]] Outcome run_bundle_create(const BundleCreateOptions& options);
+
+/// Applies again what a receipt records, and compares.
+[[nodiscard]] Outcome run_replay(const ReplayCommandOptions& options);
 
 /// SHA-256 of files.
 [[nodiscard]] Outcome run_digest(const DigestOptions& options);

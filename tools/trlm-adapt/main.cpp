@@ -30,6 +30,9 @@ struct Arguments {
     ValidateOptions validate;
     InspectOptions inspect;
     ApplyCommandOptions apply;
+    VerifyOptions verify;
+    BundleCreateOptions bundle_create;
+    ReplayCommandOptions replay;
     DigestOptions digest;
     ExplainOptions explain;
 };
@@ -37,6 +40,7 @@ struct Arguments {
 constexpr const char* output_group = "Output";
 constexpr const char* reading_group = "Reading";
 constexpr const char* files_group = "Commands on files";
+constexpr const char* bundle_group = "Commands on bundles and receipts";
 constexpr const char* reference_group = "Reference";
 constexpr std::size_t help_column = 28;  // where descriptions start
 
@@ -159,6 +163,75 @@ void add_apply(CLI::App& app, Arguments& arguments) {
     add_output_options(command, arguments);
 }
 
+void add_bundle_commands(CLI::App& app, Arguments& arguments) {
+    CLI::App& verify = add_command(
+        app, bundle_group, "verify", "Take a bundle through the twelve gates",
+        "Nothing is opened before the gate in front of it has passed, and all defects of a run are "
+        "reported.\n\n"
+        "Example:\n"
+        "  trlm-adapt verify whale-bundle --strict");
+    verify.add_option("BUNDLE", arguments.verify.bundle, "The bundle's folder")
+        ->required()
+        ->type_name("");
+    verify
+        .add_option("--entry", arguments.verify.entry,
+                    "The entry to verify, instead of the registry's default")
+        ->type_name("ID");
+    verify
+        .add_option("--registry-digest", arguments.verify.registry_digest,
+                    "The digest that the registry itself must have: sha256:...")
+        ->type_name("D");
+    verify.add_flag("--allow-weak-digests", arguments.verify.allow_weak_digests,
+                    "Accept xxh3-128 digests, which detect accidents only");
+    add_threads_option(verify, arguments);
+    add_reading_options(verify, arguments);
+    add_output_options(verify, arguments);
+
+    CLI::App& bundle = add_command(app, bundle_group, "bundle", "Make a bundle from a recipe",
+                                   "Example:\n"
+                                   "  trlm-adapt bundle create whale.recipe.json -o whale-bundle");
+    bundle.require_subcommand(1);
+    add_output_options(bundle, arguments);
+    CLI::App& create = *bundle.add_subcommand("create", "Make a bundle from a recipe");
+    create.footer(
+        "Every document, checksum and digest is computed; the same recipe and files give the same "
+        "bytes. What would not verify is not written.\n\n"
+        "Example:\n"
+        "  trlm-adapt bundle create whale.recipe.json -o whale-bundle");
+    create
+        .add_option("RECIPE", arguments.bundle_create.recipe,
+                    "The recipe, JSON; its paths are relative to its folder")
+        ->required()
+        ->type_name("");
+    create
+        .add_option("-o,--output", arguments.bundle_create.output,
+                    "The bundle's folder; must not exist, or be empty")
+        ->required()
+        ->type_name("DIR");
+    add_threads_option(create, arguments);
+    add_reading_options(create, arguments);
+    add_output_options(create, arguments);
+
+    CLI::App& replay = add_command(
+        app, bundle_group, "replay", "Apply again what a receipt records, and compare",
+        "Nothing is written. Every digest, the assembly state and the survival report must come "
+        "out as the receipt states them.\n\n"
+        "Example:\n"
+        "  trlm-adapt replay whale.apply-receipt.json --root models");
+    replay.add_option("RECEIPT", arguments.replay.receipt, "An apply receipt")
+        ->required()
+        ->type_name("");
+    replay
+        .add_option("--root", arguments.replay.root,
+                    "Where the receipt's paths start; by default the receipt's folder")
+        ->type_name("DIR");
+    replay.add_flag("--allow-weak-digests", arguments.replay.allow_weak_digests,
+                    "Accept xxh3-128 digests, which detect accidents only");
+    add_threads_option(replay, arguments);
+    add_reading_options(replay, arguments);
+    add_output_options(replay, arguments);
+}
+
 void add_small_commands(CLI::App& app, Arguments& arguments) {
     CLI::App& digest = add_command(app, files_group, "digest", "Print the SHA-256 of files",
                                    "Example:\n"
@@ -197,6 +270,7 @@ void describe(CLI::App& app, Arguments& arguments) {
     add_validate(app, arguments);
     add_inspect(app, arguments);
     add_apply(app, arguments);
+    add_bundle_commands(app, arguments);
     add_small_commands(app, arguments);
     add_output_options(app, arguments);
     app.add_flag("--version", arguments.version, "The same as the command version")
@@ -301,9 +375,15 @@ Outcome run_command(const std::string& command, Arguments& arguments) {
     arguments.validate.work = arguments.work;
     arguments.inspect.work = arguments.work;
     arguments.apply.work = arguments.work;
+    arguments.verify.work = arguments.work;
+    arguments.bundle_create.work = arguments.work;
+    arguments.replay.work = arguments.work;
     if (command == "validate") return run_validate(arguments.validate);
     if (command == "inspect") return run_inspect(arguments.inspect);
     if (command == "apply") return run_apply(arguments.apply);
+    if (command == "verify") return run_verify(arguments.verify);
+    if (command == "bundle") return run_bundle_create(arguments.bundle_create);
+    if (command == "replay") return run_replay(arguments.replay);
     if (command == "digest") return run_digest(arguments.digest);
     if (command == "explain") return run_explain(arguments.explain);
     if (command == "limits") return run_limits();

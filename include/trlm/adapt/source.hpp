@@ -58,7 +58,7 @@ public:
     /// and records that. Every finding names the path.
     [[nodiscard]] Result<SourceFile> open(const std::string& path);
 
-    /// What was opened, in order, failures included.
+    /// What was opened, in order; a file that could not be opened is not among it.
     [[nodiscard]] const std::vector<std::string>& opened() const noexcept { return *opened_; }
 
     /// True when the files can be listed.

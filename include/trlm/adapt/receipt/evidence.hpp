@@ -33,12 +33,12 @@ inline constexpr std::size_t evidence_kind_count =
 /// `trlm/evidence-<kind>@1`
 struct Evidence {
     EvidenceKind kind = EvidenceKind::review;
-    ContentDigest subject;          ///< of the base model
+    ContentDigest subject = {};     ///< of the base model
     std::string body = "{}";        ///< JSON text of any value
     std::uint64_t cases = 0;        ///< eval
     std::uint64_t failures = 0;     ///< eval
     ContentDigest eval_cases = {};  ///< eval: digest of the bound cases
-    std::string status;             ///< admission: "admitted" is what a gate wants
+    std::string status = {};        ///< admission: "admitted" is what a gate wants
 };
 
 /// Reads the evidence of one kind. Findings: those of strict reading; `eval_failed` for an eval

@@ -52,8 +52,8 @@ struct AdapterFamily {
     std::string family_id;
     ContentDigest base_model;
     FamilyBudgets budgets;
-    std::vector<FamilyMember> members;
-    std::vector<FamilyStack> stacks;
+    std::vector<FamilyMember> members = {};
+    std::vector<FamilyStack> stacks = {};
 
     /// The stack that is applied unless another is asked for, or nullptr. O(stacks).
     [[nodiscard]] const FamilyStack* preferred_stack() const noexcept;

@@ -72,7 +72,7 @@ struct ModulePlan {
     ExecutionProfile execution_profile = ExecutionProfile::native_simd;
     FetchPolicy fetch_policy = FetchPolicy::local_files;
     PlanBudgets budgets;
-    std::vector<Module> modules;
+    std::vector<Module> modules = {};
 
     /// The module at `path`, or nullptr. O(modules).
     [[nodiscard]] const Module* find(std::string_view path) const noexcept;

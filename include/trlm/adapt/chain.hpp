@@ -1,0 +1,134 @@
+#pragma once
+// The twelve gates: a bundle is taken in file by file, and nothing is asked for, shown or applied
+// before the gate in front of it has passed.  docs/receipts.md
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "trlm/adapt/digest.hpp"
+#include "trlm/adapt/executor.hpp"
+#include "trlm/adapt/progress.hpp"
+#include "trlm/adapt/receipt/registry.hpp"
+#include "trlm/adapt/result.hpp"
+#include "trlm/adapt/slm1.hpp"
+#include "trlm/adapt/source.hpp"
+
+namespace trlm::adapt {
+
+/// The gates, in order.
+enum class Gate : std::uint8_t {
+    registry,
+    module_plan,
+    model_bytes,
+    model_manifest,
+    assembly_receipt,
+    evidence,
+    adapter_family,
+    adapter_manifests,
+    adapter_artifacts,
+    validate,
+    apply,
+    diagnostics,
+};
+
+/// Number of gates.
+inline constexpr std::size_t gate_count = 12;
+
+/// "registry", "module-plan", ...
+[[nodiscard]] std::string_view to_string(Gate gate) noexcept;
+
+/// blocked: a gate that it needs has not passed. not_applicable: there is no adapter family.
+enum class GateStatus : std::uint8_t { pending, passed, failed, blocked, not_applicable };
+
+/// "pending", "passed", "failed", "blocked", "not-applicable".
+[[nodiscard]] std::string_view to_string(GateStatus status) noexcept;
+
+/// How a bundle is verified.
+struct ChainOptions {
+    std::string registry_path = "selector.registry.json";
+    std::string entry = {};                      ///< id; empty: the registry's default entry
+    std::optional<Digest> registry_digest = {};  ///< pins the registry itself
+    bool allow_weak_digests = false;             ///< `weak_digest` becomes a warning
+    bool strict = false;                         ///< `unlisted_file` becomes an error
+    ChecksumPolicy checksum = ChecksumPolicy::verify;
+    Executor executor = {};
+    Progress progress = {};
+    std::string simd_target = {};  ///< see simd.hpp; empty: the best
+};
+
+/// The file that a chain asks for.
+struct WantedFile {
+    Gate gate = Gate::registry;               ///< that it is for
+    std::string path = {};                    ///< from the root
+    std::optional<std::uint64_t> bytes = {};  ///< its size, where a document states it
+    std::uint64_t most_bytes = 0;             ///< more are not taken
+};
+
+/// What a chain found out.
+struct ChainReport {
+    std::array<GateStatus, gate_count> gates{};
+    std::vector<std::string> opened;     ///< paths, in order
+    std::string entry;                   ///< id of the chosen entry; empty when none was
+    std::optional<std::uint64_t> state;  ///< assembly state, when gate 12 was reached
+    Findings findings;
+
+    [[nodiscard]] GateStatus status(Gate gate) const noexcept {
+        return gates[static_cast<std::size_t>(gate)];
+    }
+};
+
+/// The gates as a state machine that is fed with files. It holds the files that it verified: what
+/// is used later is what was hashed. A host asks for `wanted`, opens that file and no other, and
+/// tells `open`, `feed` (any number of pieces) and `close`, or `refuse` when it cannot be had.
+/// Findings: every code that a document, model or package may give, and those of the gates; all
+/// are in the report. Memory: all files of the entry. Use from one thread at a time.
+class Chain {
+public:
+    explicit Chain(ChainOptions options = {});
+    Chain(Chain&&) noexcept;
+    Chain& operator=(Chain&&) noexcept;
+    ~Chain();
+
+    /// The file that is wanted next, or nullptr when every gate has been judged. O(1).
+    [[nodiscard]] const WantedFile* wanted() const noexcept;
+
+    /// The wanted file is open and has `bytes` bytes. False when it is not to be read: its size is
+    /// wrong, and the next file is wanted.
+    bool open(std::uint64_t bytes);
+
+    /// The next piece of the open file. False when the file has more bytes than its size, so that
+    /// it is not to be read further: the next file is wanted. O(bytes).
+    bool feed(Bytes piece);
+
+    /// The open file has ended. Gates that need no further file are judged at once. O(bytes) of
+    /// the files that they need.
+    void close();
+
+    /// The wanted file cannot be had.
+    void refuse(Findings why);
+
+    /// What has been found out so far.
+    [[nodiscard]] const ChainReport& report() const noexcept;
+
+    /// The registry, once gate 1 has read it; nullptr otherwise.
+    [[nodiscard]] const Registry* registry() const noexcept;
+
+    /// Files that lie in the bundle for a reason: the registry, what its entries name, and the
+    /// modules of the chosen entry's plan. Ascending; empty where there is no plan to tell.
+    [[nodiscard]] std::vector<std::string> known_files() const;
+
+private:
+    class Machine;
+    std::unique_ptr<Machine> machine_;
+};
+
+/// All gates over a source. Where the source can list its files, those that no entry leads to are
+/// `unlisted_file`; to tell, the module plans of other entries are read when every gate is done.
+[[nodiscard]] ChainReport verify(Source& source, ChainOptions options = {});
+
+}  // namespace trlm::adapt

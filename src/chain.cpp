@@ -1,0 +1,1033 @@
+#include "trlm/adapt/chain.hpp"
+
+#include <algorithm>
+#include <iterator>
+#include <map>
+#include <new>
+#include <set>
+#include <stdexcept>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "guard.hpp"
+#include "json.hpp"
+#include "receipt/descriptions.hpp"
+#include "trlm/adapt/apply.hpp"
+#include "trlm/adapt/checksum.hpp"
+#include "trlm/adapt/plan.hpp"
+#include "trlm/adapt/stack.hpp"
+
+namespace trlm::adapt {
+namespace {
+
+constexpr std::array<std::string_view, gate_count> gate_names = {
+    "registry",          "module-plan", "model-bytes",    "model-manifest",
+    "assembly-receipt",  "evidence",    "adapter-family", "adapter-manifests",
+    "adapter-artifacts", "validate",    "apply",          "diagnostics"};
+
+constexpr std::array<std::string_view, 5> status_names = {"pending", "passed", "failed", "blocked",
+                                                          "not-applicable"};
+
+/// The evidence files of an assembly receipt with their kinds, in the order of its bindings.
+struct BoundEvidence {
+    EvidenceKind kind;
+    ModuleRole role;
+    const FileRef* file;
+};
+
+std::array<BoundEvidence, evidence_kind_count> bound_evidence(const Bindings& bindings) {
+    using enum EvidenceKind;
+    using Role = ModuleRole;
+    return {{{review, Role::evidence_review, &bindings.review},
+             {recipe, Role::evidence_recipe, &bindings.recipe},
+             {operator_file, Role::evidence_operator, &bindings.operator_file},
+             {candidate, Role::evidence_candidate, &bindings.candidate},
+             {promotion, Role::evidence_promotion, &bindings.promotion},
+             {runtime, Role::evidence_runtime, &bindings.runtime},
+             {eval, Role::evidence_eval, &bindings.eval},
+             {admission, Role::evidence_admission, &bindings.admission},
+             {eval_cases, Role::evidence_eval_cases, &bindings.eval_cases}}};
+}
+
+/// A verified file, or one on its way.
+struct HeldFile {
+    std::unique_ptr<std::byte[]> data;
+    std::uint64_t size = 0;
+
+    [[nodiscard]] Bytes bytes() const noexcept {
+        return {data.get(), static_cast<std::size_t>(size)};
+    }
+    [[nodiscard]] std::string_view text() const noexcept { return as_text(bytes()); }
+};
+
+/// What a document demands of a file.
+struct Request {
+    WantedFile wanted;
+    std::optional<ContentDigest> digest = {};
+};
+
+std::string_view role_name(ModuleRole role) {
+    return document::module_roles.names[static_cast<std::size_t>(role)];
+}
+
+}  // namespace
+
+std::string_view to_string(Gate gate) noexcept {
+    return gate_names[static_cast<std::size_t>(gate)];
+}
+
+std::string_view to_string(GateStatus status) noexcept {
+    return status_names[static_cast<std::size_t>(status)];
+}
+
+// ---------------------------------------------------------------------------------------- machine
+
+class Chain::Machine {
+public:
+    explicit Machine(ChainOptions options) : options_(std::move(options)) {
+        report_.gates.fill(GateStatus::pending);
+        Request request{.wanted = {.gate = Gate::registry,
+                                   .path = options_.registry_path,
+                                   .most_bytes = limits::json_bytes}};
+        if (options_.registry_digest) request.digest = *options_.registry_digest;
+        requests_.push_back(std::move(request));
+    }
+
+    [[nodiscard]] const WantedFile* wanted() const noexcept {
+        return next_ < requests_.size() ? &requests_[next_].wanted : nullptr;
+    }
+
+    bool open(std::uint64_t bytes);
+    bool feed(Bytes piece);
+    void close();
+    void refuse(Findings why);
+    void give_up(FindingCode code, std::string message);
+
+    [[nodiscard]] const ChainReport& report() const noexcept { return report_; }
+    [[nodiscard]] const Registry* registry() const noexcept {
+        return registry_ ? &*registry_ : nullptr;
+    }
+    [[nodiscard]] std::vector<std::string> known_files() const;
+
+private:
+    // ------------------------------------------------------------------------------- state machine
+
+    void advance();
+    void begin();
+    void judge();
+    [[nodiscard]] bool prerequisites_passed() const;
+    [[nodiscard]] bool passed(Gate gate) const {
+        return report_.status(gate) == GateStatus::passed;
+    }
+    void request(const FileRef& file, const std::string& path);
+
+    // ------------------------------------------------------------------------------------ findings
+
+    void add(Finding finding) { current_.add(std::move(finding)); }
+    void add(FindingCode code, const std::string& file, std::string pointer, std::string message,
+             std::string expected = {}, std::string actual = {}) {
+        add({.code = code,
+             .message = std::move(message),
+             .file = file,
+             .pointer = std::move(pointer),
+             .expected = std::move(expected),
+             .actual = std::move(actual)});
+    }
+    void append(Findings findings, const std::string& file) {
+        findings.set_file(file);
+        current_.append(std::move(findings));
+    }
+
+    /// The value of a result, or nothing after its findings were noted.
+    template <class T>
+    std::optional<T> taken(Result<T> result, const std::string& file) {
+        if (result) return std::move(*result);
+        append(std::move(result.error()), file);
+        return std::nullopt;
+    }
+
+    /// Reads a document that is held, if it is.
+    template <class Read>
+    auto read_document(const std::string& path, const Read& read)
+        -> std::optional<typename decltype(read(std::string_view{},
+                                                DocumentOptions{}))::value_type>;
+
+    /// Two documents must say the same.
+    template <class T>
+    void agree(const T& stated, const T& other, const std::string& file, std::string pointer,
+               std::string_view whose);
+
+    // -------------------------------------------------------------------------------- closed world
+
+    void use(const std::string& document, const std::string& pointer, const FileRef& file,
+             ModuleRole role);
+    void check_unused_modules();
+
+    // --------------------------------------------------------------------------------------- gates
+
+    void judge_registry();
+    void judge_entry();
+    void judge_plan();
+    void judge_plan_budgets();
+    void judge_model_manifest();
+    void judge_assembly();
+    void judge_evidence();
+    void judge_family();
+    void judge_adapter_manifests();
+    void judge_manifest(std::size_t index);
+    void judge_identity(const AdapterManifest& manifest, const std::string& path);
+    void judge_slots();
+    void judge_artifacts();
+    void judge_fit();
+    void judge_application();
+    void judge_diagnostics();
+
+    [[nodiscard]] std::string entry_pointer(std::string_view key) const {
+        return fmt::format("/entries/{}/{}", entry_index_, key);
+    }
+    [[nodiscard]] std::string family_path() const { return entry_->adapter_family->path; }
+    [[nodiscard]] std::string family_file(const std::string& path) const {
+        return resolve_path(family_path(), path);
+    }
+    [[nodiscard]] std::size_t preferred_index() const {
+        return static_cast<std::size_t>(family_->preferred_stack() - family_->stacks.data());
+    }
+    [[nodiscard]] ApplyOptions apply_options() const {
+        ApplyOptions options;
+        options.executor = options_.executor;
+        options.progress = options_.progress;
+        options.simd_target = options_.simd_target;
+        options.rounding = family_->preferred_stack()->rounding;
+        return options;
+    }
+
+    ChainOptions options_;
+    ChainReport report_;
+    Findings current_;  // of the gate that is open
+    std::size_t gate_ = 0;
+    std::vector<Request> requests_;  // of the gate that is open
+    std::size_t next_ = 0;
+
+    // The file that is open.
+    HeldFile incoming_;
+    std::uint64_t filled_ = 0;
+    std::optional<Sha256> hash_;
+
+    std::map<std::string, HeldFile> files_;  // verified, by path
+    std::map<std::string, std::string> folded_;
+    std::set<std::string, std::less<>> used_;  // paths that a document named
+
+    std::optional<Registry> registry_;
+    const RegistryEntry* entry_ = nullptr;
+    std::size_t entry_index_ = 0;
+    std::optional<ModulePlan> plan_;
+    std::optional<ModelManifest> manifest_;
+    std::optional<Model> model_;
+    std::optional<AssemblyReceipt> assembly_;
+    std::optional<AdapterFamily> family_;
+    std::vector<std::optional<AdapterManifest>> adapter_manifests_;  // as members
+    std::vector<std::optional<Package>> packages_;                   // as members
+    std::optional<ApplyPlan> apply_plan_;
+    std::optional<ApplyReport> applied_;
+    std::optional<ContentDigest> output_digest_;
+};
+
+// --------------------------------------------------------------------------------- files coming in
+
+bool Chain::Machine::open(std::uint64_t bytes) {
+    const Request& request = requests_[next_];
+    const std::string& path = request.wanted.path;
+    report_.opened.push_back(path);
+    if (request.wanted.bytes && bytes != *request.wanted.bytes) {
+        add({.code = FindingCode::size_mismatch,
+             .message = "the file has another size than the document that names it states; take "
+                        "both from the same release",
+             .file = path,
+             .expected = fmt::format("{}", *request.wanted.bytes),
+             .actual = fmt::format("{}", bytes)});
+    } else if (bytes > request.wanted.most_bytes) {
+        add({.code = FindingCode::limit_exceeded,
+             .message = "the file is larger than such a document may be; shorten it",
+             .file = path,
+             .expected = fmt::format("at most {}", request.wanted.most_bytes),
+             .actual = fmt::format("{}", bytes)});
+    } else {
+        incoming_.data = std::make_unique_for_overwrite<std::byte[]>(bytes);
+        incoming_.size = bytes;
+        filled_ = 0;
+        hash_.emplace();
+        return true;
+    }
+    ++next_;
+    advance();
+    return false;
+}
+
+bool Chain::Machine::feed(Bytes piece) {
+    if (!hash_) return false;
+    if (piece.size() <= incoming_.size - filled_) {
+        std::copy(piece.begin(), piece.end(), incoming_.data.get() + filled_);
+        filled_ += piece.size();
+        const Request& request = requests_[next_];
+        if (!request.digest || !is_weak(*request.digest)) hash_->update(piece);
+        return true;
+    }
+    add({.code = FindingCode::size_mismatch,
+         .message = "the file goes on after the bytes that it had when it was opened: it changed, "
+                    "or its sender does not keep to the plan",
+         .file = requests_[next_].wanted.path,
+         .expected = fmt::format("{}", incoming_.size),
+         .actual = fmt::format("more than {}", incoming_.size)});
+    hash_.reset();
+    incoming_ = {};
+    ++next_;
+    advance();
+    return false;
+}
+
+void Chain::Machine::close() {
+    if (!hash_) return;
+    const Request request = requests_[next_];
+    const std::string& path = request.wanted.path;
+    HeldFile file = std::exchange(incoming_, {});
+    Sha256 hash = std::move(*hash_);
+    hash_.reset();
+    bool good = filled_ == file.size;
+    if (!good) {
+        add({.code = FindingCode::size_mismatch,
+             .message = "the file ended before the bytes that it had when it was opened",
+             .file = path,
+             .expected = fmt::format("{}", file.size),
+             .actual = fmt::format("{}", filled_)});
+    } else if (request.digest) {
+        const ContentDigest digest = is_weak(*request.digest)
+                                         ? ContentDigest(WeakDigest{xxh3_128(file.bytes())})
+                                         : ContentDigest(hash.finish());
+        good = digest == *request.digest;
+        if (!good) {
+            add({.code = FindingCode::digest_mismatch,
+                 .message = "the file's content is not the one that was named; take the file and "
+                            "the document that names it from the same release",
+                 .file = path,
+                 .expected = to_string(*request.digest),
+                 .actual = to_string(digest)});
+        }
+    }
+    if (good) files_.insert_or_assign(path, std::move(file));
+    ++next_;
+    advance();
+}
+
+void Chain::Machine::refuse(Findings why) {
+    if (next_ >= requests_.size()) return;
+    append(std::move(why), requests_[next_].wanted.path);
+    hash_.reset();
+    incoming_ = {};
+    ++next_;
+    advance();
+}
+
+void Chain::Machine::give_up(FindingCode code, std::string message) {
+    report_.findings.append(std::exchange(current_, {}));
+    report_.findings.add({.code = code, .message = std::move(message)});
+    for (; gate_ < gate_count; ++gate_)
+        report_.gates[gate_] = GateStatus::failed;
+    requests_.clear();
+    next_ = 0;
+    hash_.reset();
+}
+
+std::vector<std::string> Chain::Machine::known_files() const {
+    if (!plan_) return {};
+    std::set<std::string> known{options_.registry_path};
+    for (const RegistryEntry& entry : registry_->entries) {
+        known.insert({entry.model.path, entry.manifest.path, entry.module_plan.path,
+                      entry.assembly_receipt.path});
+        if (entry.adapter_family) known.insert(entry.adapter_family->path);
+    }
+    for (const Module& module : plan_->modules)
+        known.insert(module.file.path);
+    return {known.begin(), known.end()};
+}
+
+// ----------------------------------------------------------------------------------- state machine
+
+void Chain::Machine::request(const FileRef& file, const std::string& path) {
+    if (files_.contains(path)) return;  // a file is opened once
+    const auto same = [&](const Request& r) { return r.wanted.path == path; };
+    if (std::any_of(requests_.begin(), requests_.end(), same)) return;
+    const auto gate = static_cast<Gate>(gate_);
+    const bool text = gate != Gate::model_bytes && gate != Gate::adapter_artifacts;
+    requests_.push_back({.wanted = {.gate = gate,
+                                    .path = path,
+                                    .bytes = file.bytes,
+                                    .most_bytes = text ? limits::json_bytes : file.bytes},
+                         .digest = file.digest});
+}
+
+bool Chain::Machine::prerequisites_passed() const {
+    using enum Gate;
+    switch (static_cast<Gate>(gate_)) {
+        case registry:
+            return true;
+        case module_plan:
+            return passed(registry);
+        case model_bytes:
+        case assembly_receipt:
+        case adapter_family:
+            return passed(module_plan);
+        case model_manifest:
+            return passed(model_bytes);
+        case evidence:
+            return passed(assembly_receipt);
+        case adapter_manifests:
+            return passed(adapter_family);
+        case adapter_artifacts:
+            return passed(adapter_manifests);
+        case validate:
+            return passed(model_manifest) && passed(adapter_artifacts);
+        case apply:
+            return passed(validate);
+        case diagnostics:
+            return passed(entry_->adapter_family ? apply : model_manifest);
+    }
+    return false;
+}
+
+/// Judges every gate whose files are there, up to one that wants a file.
+void Chain::Machine::advance() {
+    while (gate_ < gate_count && next_ >= requests_.size()) {
+        judge();
+        report_.gates[gate_] = current_.has_errors() ? GateStatus::failed : GateStatus::passed;
+        report_.findings.append(std::exchange(current_, {}));
+        requests_.clear();
+        next_ = 0;
+        for (++gate_; gate_ < gate_count; ++gate_) {
+            const auto gate = static_cast<Gate>(gate_);
+            const bool of_family = gate >= Gate::adapter_family && gate <= Gate::apply;
+            if (entry_ != nullptr && plan_ && of_family && !entry_->adapter_family) {
+                report_.gates[gate_] = GateStatus::not_applicable;
+            } else if (gate == Gate::diagnostics && !plan_) {
+                report_.gates[gate_] = GateStatus::blocked;
+            } else if (prerequisites_passed()) {
+                begin();
+                break;
+            } else {
+                report_.gates[gate_] = GateStatus::blocked;
+            }
+        }
+    }
+}
+
+/// Asks for the files of the gate that has been reached.
+void Chain::Machine::begin() {
+    switch (static_cast<Gate>(gate_)) {
+        case Gate::module_plan:
+            request(entry_->module_plan, entry_->module_plan.path);
+            break;
+        case Gate::model_bytes:
+            request(entry_->model, entry_->model.path);
+            break;
+        case Gate::model_manifest:
+            request(entry_->manifest, entry_->manifest.path);
+            break;
+        case Gate::assembly_receipt:
+            request(entry_->assembly_receipt, entry_->assembly_receipt.path);
+            break;
+        case Gate::evidence: {
+            const std::string& document = entry_->assembly_receipt.path;
+            const Bindings& bindings = assembly_->bindings;
+            request(bindings.ledger, resolve_path(document, bindings.ledger.path));
+            for (const BoundEvidence& bound : bound_evidence(bindings))
+                request(*bound.file, resolve_path(document, bound.file->path));
+            break;
+        }
+        case Gate::adapter_family:
+            request(*entry_->adapter_family, family_path());
+            break;
+        case Gate::adapter_manifests:
+            for (const FamilyMember& member : family_->members)
+                request(member.manifest, family_file(member.manifest.path));
+            break;
+        case Gate::adapter_artifacts:
+            for (const FamilyMember& member : family_->members)
+                request(member.package, family_file(member.package.path));
+            break;
+        default:
+            break;  // the others need no file
+    }
+}
+
+void Chain::Machine::judge() {
+    switch (static_cast<Gate>(gate_)) {
+        case Gate::registry:
+            return judge_registry();
+        case Gate::module_plan:
+            return judge_plan();
+        case Gate::model_bytes:
+            return;  // size and digest are all there is to it
+        case Gate::model_manifest:
+            return judge_model_manifest();
+        case Gate::assembly_receipt:
+            return judge_assembly();
+        case Gate::evidence:
+            return judge_evidence();
+        case Gate::adapter_family:
+            return judge_family();
+        case Gate::adapter_manifests:
+            return judge_adapter_manifests();
+        case Gate::adapter_artifacts:
+            return judge_artifacts();
+        case Gate::validate:
+            return judge_fit();
+        case Gate::apply:
+            return judge_application();
+        case Gate::diagnostics:
+            return judge_diagnostics();
+    }
+}
+
+template <class Read>
+auto Chain::Machine::read_document(const std::string& path, const Read& read)
+    -> std::optional<typename decltype(read(std::string_view{}, DocumentOptions{}))::value_type> {
+    const auto file = files_.find(path);
+    if (file == files_.end()) return std::nullopt;  // why is noted already
+    Findings warnings;
+    const DocumentOptions options{.max_bytes = limits::json_bytes,
+                                  .allow_weak_digests = options_.allow_weak_digests,
+                                  .warnings = &warnings};
+    auto document = taken(read(file->second.text(), options), path);
+    append(std::move(warnings), path);
+    return document;
+}
+
+template <class T>
+void Chain::Machine::agree(const T& stated, const T& other, const std::string& file,
+                           std::string pointer, std::string_view whose) {
+    if (stated == other) return;
+    const auto shown = [](const T& value) -> std::string {
+        if constexpr (std::is_same_v<T, ContentDigest>) {
+            return to_string(value);
+        } else {
+            return fmt::format("{}", value);
+        }
+    };
+    add(FindingCode::link_mismatch, file, std::move(pointer),
+        fmt::format("this is not what {} says; take both documents from the same release", whose),
+        shown(other), shown(stated));
+}
+
+// ------------------------------------------------------------------------------------ closed world
+
+/// Notes that `document` names `file`, which must be a module with this role, size and digest.
+void Chain::Machine::use(const std::string& document, const std::string& pointer,
+                         const FileRef& file, ModuleRole role) {
+    const std::string path = resolve_path(document, file.path);
+    const auto [other, added] = folded_.emplace(folded_path(path), path);
+    if (!added && other->second != path) {
+        add(FindingCode::path_collision, document, pointer + "/path",
+            fmt::format("{} and {} differ in upper and lower case only, so that some systems take "
+                        "them for one file; rename one",
+                        path, other->second));
+    }
+    const Module* const module = plan_->find(path);
+    if (module == nullptr) {
+        add(FindingCode::unplanned_file, document, pointer,
+            fmt::format("{} is not a module of the plan, and so is not opened; make the plan anew",
+                        path));
+        return;
+    }
+    used_.insert(path);
+    if (module->file.bytes != file.bytes || module->file.digest != file.digest) {
+        add(FindingCode::unplanned_file, document, pointer,
+            fmt::format("the plan lists {} with another size or digest; make the plan anew", path),
+            fmt::format("{} bytes, {}", module->file.bytes, to_string(module->file.digest)),
+            fmt::format("{} bytes, {}", file.bytes, to_string(file.digest)));
+    }
+    if (module->role != role) {
+        const auto index = static_cast<std::size_t>(module - plan_->modules.data());
+        add(FindingCode::link_mismatch, entry_->module_plan.path,
+            fmt::format("/modules/{}/role", index),
+            fmt::format("{} names this file in another role; correct the plan", document),
+            std::string(role_name(role)), std::string(role_name(module->role)));
+    }
+}
+
+/// Judged when every document that names files has been read.
+void Chain::Machine::check_unused_modules() {
+    for (std::size_t i = 0; i < plan_->modules.size(); ++i) {
+        const Module& module = plan_->modules[i];
+        if (used_.contains(module.file.path)) continue;
+        add(FindingCode::unused_module, entry_->module_plan.path, fmt::format("/modules/{}", i),
+            fmt::format("no document names {}; leave it out of the plan", module.file.path));
+    }
+}
+
+// ------------------------------------------------------------------------------------------- gates
+
+void Chain::Machine::judge_registry() {
+    registry_ = read_document(options_.registry_path, read_registry);
+    if (!registry_) return;
+    const std::string& wanted = options_.entry.empty() ? registry_->default_entry : options_.entry;
+    const auto entry = std::find_if(registry_->entries.begin(), registry_->entries.end(),
+                                    [&](const RegistryEntry& e) { return e.id == wanted; });
+    if (entry == registry_->entries.end()) {
+        add(FindingCode::usage_error, options_.registry_path, "/entries",
+            fmt::format("the registry has no entry \"{}\"; choose one that it has", wanted));
+        return;
+    }
+    entry_ = &*entry;
+    entry_index_ = static_cast<std::size_t>(entry - registry_->entries.begin());
+    report_.entry = entry_->id;
+    judge_entry();
+}
+
+void Chain::Machine::judge_entry() {
+    const std::string& path = options_.registry_path;
+    if (entry_->admission != Admission::admitted) {
+        add(FindingCode::not_admitted, path, entry_pointer("admission"),
+            "the registry does not admit this entry; choose another, or complete its review",
+            "admitted",
+            std::string(document::admissions.names[static_cast<std::size_t>(entry_->admission)]));
+    }
+    const auto check = [&](std::string_view key, const FileRef& file, std::uint64_t budget) {
+        if (file.bytes <= budget) return;
+        add(FindingCode::budget_exceeded, path, entry_pointer(key) + "/bytes",
+            fmt::format("{} is larger than the registry's budget for such a file", file.path),
+            fmt::format("at most {}", budget), fmt::format("{}", file.bytes));
+    };
+    const Budgets& budgets = registry_->budgets;
+    check("model", entry_->model, budgets.model_bytes);
+    check("manifest", entry_->manifest, budgets.text_sidecar_bytes);
+    check("module_plan", entry_->module_plan, budgets.text_sidecar_bytes);
+    check("assembly_receipt", entry_->assembly_receipt, budgets.text_sidecar_bytes);
+    if (entry_->adapter_family)
+        check("adapter_family", *entry_->adapter_family, budgets.text_sidecar_bytes);
+}
+
+void Chain::Machine::judge_plan() {
+    const std::string& path = entry_->module_plan.path;
+    plan_ = read_document(path, read_module_plan);
+    if (!plan_) return;
+    agree(plan_->entry_id, entry_->id, path, "/entry_id", "the registry");
+    judge_plan_budgets();
+    for (const std::string& own : {options_.registry_path, path})
+        folded_.emplace(folded_path(own), own);
+    const std::string& registry = options_.registry_path;
+    use(registry, entry_pointer("model"), entry_->model, ModuleRole::base_model);
+    use(registry, entry_pointer("manifest"), entry_->manifest, ModuleRole::model_manifest);
+    use(registry, entry_pointer("assembly_receipt"), entry_->assembly_receipt,
+        ModuleRole::assembly_receipt);
+    if (entry_->adapter_family) {
+        use(registry, entry_pointer("adapter_family"), *entry_->adapter_family,
+            ModuleRole::adapter_family_receipt);
+    }
+}
+
+void Chain::Machine::judge_plan_budgets() {
+    const auto check = [&](std::string_view key, std::uint64_t own, std::uint64_t registry) {
+        if (own <= registry) return;
+        add(FindingCode::budget_exceeded, entry_->module_plan.path, fmt::format("/budgets/{}", key),
+            "the plan's budget is larger than the registry's; lower it, or raise the registry's "
+            "on purpose",
+            fmt::format("at most {}", registry), fmt::format("{}", own));
+    };
+    const Budgets& own = plan_->budgets.parts;
+    const Budgets& registry = registry_->budgets;
+    check("model_bytes", own.model_bytes, registry.model_bytes);
+    check("text_sidecar_bytes", own.text_sidecar_bytes, registry.text_sidecar_bytes);
+    check("adapter_stack_bytes", own.adapter_stack_bytes, registry.adapter_stack_bytes);
+    check("fetch_count", own.fetch_count, registry.fetch_count);
+}
+
+void Chain::Machine::judge_model_manifest() {
+    const std::string& path = entry_->manifest.path;
+    manifest_ = read_document(path, read_model_manifest);
+    Result<Model> model =
+        read_model(files_.at(entry_->model.path).bytes(),
+                   {.checksum = options_.checksum, .progress = options_.progress});
+    model_ = taken(std::move(model), entry_->model.path);
+    if (model_) append(model_->warnings(), entry_->model.path);
+    if (!manifest_) return;
+    use(path, "/model", manifest_->model, ModuleRole::base_model);
+    agree(resolve_path(path, manifest_->model.path), entry_->model.path, path, "/model/path",
+          "the registry");
+    const auto name = [](const auto& choice, auto value) {
+        return std::string(choice.names[static_cast<std::size_t>(value)]);
+    };
+    agree(name(document::storage_dtypes, manifest_->dtype),
+          name(document::storage_dtypes, entry_->dtype), path, "/dtype", "the registry");
+    agree(name(document::admissions, manifest_->admission_status),
+          name(document::admissions, entry_->admission), path, "/admission_status", "the registry");
+    if (model_) append(compare_with_model(*manifest_, *model_), path);
+}
+
+void Chain::Machine::judge_assembly() {
+    const std::string& path = entry_->assembly_receipt.path;
+    assembly_ = read_document(path, read_assembly);
+    if (!assembly_) return;
+    const Bindings& bindings = assembly_->bindings;
+    agree(assembly_->entry_id, entry_->id, path, "/entry_id", "the registry");
+    agree(assembly_->base_model, entry_->model.digest, path, "/base_model", "the registry");
+    use(path, "/bindings/model_manifest", bindings.model_manifest, ModuleRole::model_manifest);
+    agree(resolve_path(path, bindings.model_manifest.path), entry_->manifest.path, path,
+          "/bindings/model_manifest/path", "the registry");
+    use(path, "/bindings/ledger", bindings.ledger, ModuleRole::evidence_ledger);
+    for (const BoundEvidence& bound : bound_evidence(bindings)) {
+        use(path, fmt::format("/bindings/{}", to_string(bound.kind)), *bound.file, bound.role);
+    }
+    if (bindings.adapter_family.has_value() != entry_->adapter_family.has_value()) {
+        add(FindingCode::link_mismatch, path, "/bindings/adapter_family",
+            "the registry and this receipt disagree whether there is an adapter family",
+            entry_->adapter_family ? "a file" : "null",
+            bindings.adapter_family ? "a file" : "null");
+    } else if (bindings.adapter_family) {
+        use(path, "/bindings/adapter_family", *bindings.adapter_family,
+            ModuleRole::adapter_family_receipt);
+        agree(resolve_path(path, bindings.adapter_family->path), family_path(), path,
+              "/bindings/adapter_family/path", "the registry");
+    }
+    if (!entry_->adapter_family) check_unused_modules();
+}
+
+void Chain::Machine::judge_evidence() {
+    const std::string& document = entry_->assembly_receipt.path;
+    const Bindings& bindings = assembly_->bindings;
+    (void)read_document(resolve_path(document, bindings.ledger.path), read_ledger);
+    for (const BoundEvidence& bound : bound_evidence(bindings)) {
+        const std::string path = resolve_path(document, bound.file->path);
+        const auto evidence =
+            read_document(path, [&](std::string_view text, const DocumentOptions& options) {
+                return read_evidence(bound.kind, text, options);
+            });
+        if (!evidence) continue;
+        agree(evidence->subject, entry_->model.digest, path, "/subject", "the registry");
+        if (bound.kind != EvidenceKind::eval) continue;
+        agree(evidence->eval_cases, bindings.eval_cases.digest, path, "/eval_cases",
+              "the assembly receipt");
+    }
+}
+
+void Chain::Machine::judge_family() {
+    const std::string path = family_path();
+    family_ = read_document(path, read_family);
+    if (!family_) return;
+    agree(family_->base_model, entry_->model.digest, path, "/base_model", "the registry");
+    for (std::size_t i = 0; i < family_->members.size(); ++i) {
+        const FamilyMember& member = family_->members[i];
+        const std::string pointer = fmt::format("/members/{}", i);
+        use(path, pointer + "/manifest", member.manifest, ModuleRole::adapter_manifest);
+        use(path, pointer + "/package", member.package, ModuleRole::adapter_package);
+    }
+}
+
+void Chain::Machine::judge_adapter_manifests() {
+    adapter_manifests_.resize(family_->members.size());
+    for (std::size_t i = 0; i < family_->members.size(); ++i)
+        judge_manifest(i);
+    judge_slots();
+    // What a manifest would have named is not known where one cannot be read, but the family names
+    // the same files.
+    if (passed(Gate::assembly_receipt)) check_unused_modules();
+}
+
+void Chain::Machine::judge_manifest(std::size_t index) {
+    const FamilyMember& member = family_->members[index];
+    const std::string path = family_file(member.manifest.path);
+    auto& manifest = adapter_manifests_[index];
+    manifest = read_document(path, read_adapter_manifest);
+    if (!manifest) return;
+    use(path, "/package", manifest->package, ModuleRole::adapter_package);
+    agree(resolve_path(path, manifest->package.path), family_file(member.package.path), path,
+          "/package/path", "the adapter family");
+    judge_identity(*manifest, path);
+    const auto& bases = manifest->base_models;
+    if (std::find(bases.begin(), bases.end(), entry_->model.digest) == bases.end()) {
+        add(FindingCode::base_not_listed, path, "/base_models",
+            "this model is not among those that the adapter was made for; use a listed model, or "
+            "have it listed",
+            to_string(entry_->model.digest));
+    }
+    for (std::size_t s = 0; s < family_->stacks.size(); ++s) {
+        const auto& order = family_->stacks[s].order;
+        for (std::size_t k = 0; k < order.size(); ++k) {
+            const double strength = static_cast<double>(order[k].strength);
+            const StrengthRange& range = manifest->strength_range;
+            // Both ends as f32, as strengths are.
+            const bool inside = strength >= static_cast<double>(static_cast<float>(range.min)) &&
+                                strength <= static_cast<double>(static_cast<float>(range.max));
+            if (order[k].member != member.id || inside) continue;
+            add(FindingCode::strength_out_of_range, family_path(),
+                fmt::format("/stacks/{}/order/{}/strength", s, k),
+                fmt::format("the manifest of \"{}\" allows other strengths; choose one of them, or "
+                            "test the adapter and widen its range",
+                            member.id),
+                fmt::format("{} to {}", range.min, range.max),
+                fmt::format("{}", order[k].strength));
+        }
+    }
+}
+
+void Chain::Machine::judge_identity(const AdapterManifest& manifest, const std::string& path) {
+    if (!manifest_) return;
+    const Identity& own = manifest.identity;
+    constexpr std::string_view whose = "the model's manifest";
+    agree(own.model_flags, manifest_->flags, path, "/identity/model_flags", whose);
+    agree(own.tensor_count, manifest_->tensor_count, path, "/identity/tensor_count", whose);
+    agree(own.parameter_count, manifest_->parameter_count, path, "/identity/parameter_count",
+          whose);
+    agree(format_checksum(own.tensor_layout_checksum),
+          format_checksum(manifest_->tensor_layout_checksum), path,
+          "/identity/tensor_layout_checksum", whose);
+    agree(format_checksum(own.tokenizer_checksum), format_checksum(manifest_->tokenizer.checksum),
+          path, "/identity/tokenizer_checksum", whose);
+}
+
+/// The slots of the plan are the preferred stack's packages, in its order.
+void Chain::Machine::judge_slots() {
+    std::map<std::string, std::string> expected;  // path -> slot
+    const auto& order = family_->preferred_stack()->order;
+    for (std::size_t i = 0; i < order.size(); ++i) {
+        expected.emplace(family_file(family_->find(order[i].member)->package.path),
+                         fmt::format("stack/{}", i));
+    }
+    for (std::size_t i = 0; i < plan_->modules.size(); ++i) {
+        const Module& module = plan_->modules[i];
+        if (module.role != ModuleRole::adapter_package) continue;
+        const auto slot = expected.find(module.file.path);
+        const std::string right = slot == expected.end() ? "null" : slot->second;
+        const std::string stated = module.slot.value_or("null");
+        if (stated == right) continue;
+        add(FindingCode::slot_conflict, entry_->module_plan.path,
+            fmt::format("/modules/{}/slot", i),
+            "this is not the adapter's place in the preferred stack of the family; number the "
+            "slots again",
+            right, stated);
+    }
+}
+
+void Chain::Machine::judge_artifacts() {
+    packages_.resize(family_->members.size());
+    for (std::size_t i = 0; i < family_->members.size(); ++i) {
+        const FamilyMember& member = family_->members[i];
+        const std::string path = family_file(member.package.path);
+        const auto file = files_.find(path);
+        if (file == files_.end()) continue;  // why is noted already
+        packages_[i] = taken(
+            read_package(file->second.bytes(), ReadDepth::everything, options_.progress), path);
+        if (!packages_[i]) continue;
+        append(compare_with_package(*adapter_manifests_[i], *packages_[i]),
+               family_file(member.manifest.path));
+    }
+}
+
+void Chain::Machine::judge_fit() {
+    for (std::size_t i = 0; i < packages_.size(); ++i) {
+        const StackMember alone{.package = &*packages_[i],
+                                .file = family_file(family_->members[i].package.path)};
+        current_.append(check_compatibility(*model_, {&alone, 1}));
+    }
+    if (current_.has_errors()) return;
+    Stack stack;
+    for (const OrderedMember& ordered : family_->preferred_stack()->order) {
+        const auto index =
+            static_cast<std::size_t>(family_->find(ordered.member) - family_->members.data());
+        stack.push_back({.package = &*packages_[index],
+                         .strength = ordered.strength,
+                         .file = family_file(family_->members[index].package.path)});
+    }
+    apply_plan_ = taken(plan_apply(*model_, stack), entry_->model.path);
+    if (!apply_plan_) return;
+    Status fused = check_fused(*apply_plan_, apply_options());
+    if (!fused) append(std::move(fused.error()), entry_->model.path);
+}
+
+void Chain::Machine::judge_application() {
+    const auto& expected = family_->preferred_stack()->expected_output;
+    const ApplyOptions options = apply_options();
+    if (!expected) {
+        applied_ = taken(apply_to_sink(
+                             *apply_plan_, [](Bytes) { return true; }, options),
+                         entry_->model.path);
+    } else if (is_weak(expected->digest)) {
+        std::vector<std::byte> output;
+        applied_ = taken(apply_to_memory(*apply_plan_, output, options), entry_->model.path);
+        output_digest_ = WeakDigest{xxh3_128(output)};
+    } else {
+        auto predicted = taken(predict(*apply_plan_, options), entry_->model.path);
+        if (!predicted) return;
+        applied_ = std::move(predicted->report);
+        output_digest_ = predicted->digest;
+    }
+    if (applied_) append(applied_->warnings, entry_->model.path);
+}
+
+void Chain::Machine::judge_diagnostics() {
+    if (!entry_->adapter_family) {
+        report_.state = initial_state(model_->identity());
+        return;
+    }
+    report_.state = applied_->state;
+    const FamilyStack& stack = *family_->preferred_stack();
+    const std::string pointer = fmt::format("/stacks/{}", preferred_index());
+    const auto drifted = [&](std::string_view key, std::string expected, std::string actual) {
+        if (expected == actual) return;
+        add(FindingCode::value_drift, family_path(), fmt::format("{}/{}", pointer, key),
+            "applying the preferred stack gives another value; have the family written anew, and "
+            "look at what changed",
+            std::move(actual), std::move(expected));
+    };
+    drifted("expected_state", format_checksum(stack.expected_state),
+            format_checksum(applied_->state));
+    if (!stack.expected_output) return;
+    drifted("expected_output/bytes", fmt::format("{}", stack.expected_output->bytes),
+            fmt::format("{}", applied_->bytes));
+    drifted("expected_output/digest", to_string(stack.expected_output->digest),
+            to_string(*output_digest_));
+}
+
+// ------------------------------------------------------------------------------------------- chain
+
+namespace {
+
+/// Runs one step; where memory ends, so does the chain.
+template <class Machine, class Step>
+auto step(Machine& machine, const Step& step) {
+    constexpr const char* message = "there is not enough memory for this bundle";
+    using Outcome = decltype(step());
+    try {
+        return step();
+    } catch (const std::bad_alloc&) {
+        machine.give_up(FindingCode::out_of_memory, message);
+    } catch (const std::length_error&) {
+        machine.give_up(FindingCode::out_of_memory, message);
+    }
+    return Outcome();
+}
+
+}  // namespace
+
+Chain::Chain(ChainOptions options) : machine_(std::make_unique<Machine>(std::move(options))) {}
+Chain::Chain(Chain&&) noexcept = default;
+Chain& Chain::operator=(Chain&&) noexcept = default;
+Chain::~Chain() = default;
+
+const WantedFile* Chain::wanted() const noexcept {
+    return machine_->wanted();
+}
+
+bool Chain::open(std::uint64_t bytes) {
+    return step(*machine_, [&] { return wanted() != nullptr && machine_->open(bytes); });
+}
+
+bool Chain::feed(Bytes piece) {
+    return step(*machine_, [&] { return machine_->feed(piece); });
+}
+
+void Chain::close() {
+    step(*machine_, [&] { machine_->close(); });
+}
+
+void Chain::refuse(Findings why) {
+    step(*machine_, [&] { machine_->refuse(std::move(why)); });
+}
+
+const ChainReport& Chain::report() const noexcept {
+    return machine_->report();
+}
+
+const Registry* Chain::registry() const noexcept {
+    return machine_->registry();
+}
+
+std::vector<std::string> Chain::known_files() const {
+    return machine_->known_files();
+}
+
+// ------------------------------------------------------------------------------------------ verify
+
+namespace {
+
+/// Feeds the wanted file to the chain.
+void feed_wanted(Source& source, Chain& chain, std::vector<std::byte>& buffer,
+                 const Progress& progress) {
+    Result<SourceFile> file = source.open(chain.wanted()->path);
+    if (!file) return chain.refuse(std::move(file.error()));
+    const std::string path = chain.wanted()->path;
+    if (!chain.open(file->bytes())) return;
+    std::uint64_t done = 0;
+    while (true) {
+        const Result<std::size_t> got = file->read(buffer);
+        if (!got) return chain.refuse(got.error());
+        if (*got == 0) return chain.close();
+        if (!chain.feed(Bytes(buffer).first(*got))) return;
+        done += *got;
+        if (progress && !progress(done, file->bytes())) {
+            Findings cancelled;
+            cancelled.add({.code = FindingCode::output_failed,
+                           .message = "cancelled before the bundle was verified",
+                           .file = path});
+            return chain.refuse(std::move(cancelled));
+        }
+    }
+}
+
+/// The modules of an entry that was not chosen, as far as its plan can be read.
+void add_modules_of(Source& source, const RegistryEntry& entry, std::set<std::string>& known) {
+    const Result<SourceFile> file = source.open(entry.module_plan.path);
+    if (!file || file->bytes() != entry.module_plan.bytes) return;
+    const auto bytes = read_whole(*file, limits::json_bytes);
+    if (!bytes || digest_like(entry.module_plan.digest, *bytes) != entry.module_plan.digest) return;
+    const Result<ModulePlan> plan = read_module_plan(as_text(*bytes), {.allow_weak_digests = true});
+    if (!plan) return;
+    for (const Module& module : plan->modules)
+        known.insert(module.file.path);
+}
+
+/// `unlisted_file` for what lies in the bundle for no reason.
+Findings judge_listing(Source& source, const Chain& chain, bool strict) {
+    Findings findings;
+    const std::vector<std::string> listed = chain.known_files();
+    if (listed.empty() || !source.can_list()) return findings;
+    const Result<std::vector<std::string>> present = source.list();
+    if (!present) return present.error();
+    std::set<std::string> known(listed.begin(), listed.end());
+    const auto unknown = [&] {
+        std::vector<std::string> paths;
+        std::set_difference(present->begin(), present->end(), known.begin(), known.end(),
+                            std::back_inserter(paths));
+        return paths;
+    };
+    // Most bundles have no such file: then the plans of other entries are not needed.
+    for (const RegistryEntry& entry : chain.registry()->entries) {
+        if (unknown().empty()) return findings;
+        if (entry.id != chain.report().entry) add_modules_of(source, entry, known);
+    }
+    for (const std::string& path : unknown()) {
+        findings.add({.code = FindingCode::unlisted_file,
+                      .message = "no entry of the registry leads to this file; it was not opened, "
+                                 "and is best removed",
+                      .severity = strict ? Severity::error : Severity::warning,
+                      .file = path});
+    }
+    return findings;
+}
+
+}  // namespace
+
+ChainReport verify(Source& source, ChainOptions options) {
+    constexpr std::size_t buffer_bytes = 262'144;  // stays in the second-level cache
+    const Progress progress = options.progress;
+    const bool strict = options.strict;
+    Chain chain(std::move(options));
+    std::vector<std::byte> buffer(buffer_bytes);
+    while (chain.wanted() != nullptr)
+        feed_wanted(source, chain, buffer, progress);
+    ChainReport report = chain.report();
+    report.findings.append(judge_listing(source, chain, strict));
+    report.opened = source.opened();
+    return report;
+}
+
+}  // namespace trlm::adapt
