@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <bit>
 #include <map>
 
 #include <fmt/format.h>
@@ -190,8 +191,8 @@ public:
         // overflow; all else can be found out on the way.
         const bool check_all = options_.min_survival.has_value();
         for (Job& job : jobs_) {
-            if (job.tensor->proven_finite && !check_all) continue;
-            visit(job, Step::check);
+            if (!check_all && job.tensor->proven_finite) continue;
+            if (check_all || !values_prove_finite(job)) visit(job, Step::check);
             if (!progress()) break;
         }
         ApplyReport report;
@@ -218,13 +219,18 @@ public:
     }
 
 private:
-    enum class Step { check, change };
+    enum class Step {
+        bound,  ///< looks for the largest magnitude there is
+        check,
+        change
+    };
 
     /// A run of tiles of one tensor.
     struct Task {
         std::uint64_t first_tile = 0;
         std::uint64_t tiles = 0;
         TileOutcome outcome;
+        std::uint32_t largest = 0;  ///< bits of the largest magnitude
         bool done = false;
         bool out_of_memory = false;
     };
@@ -280,13 +286,24 @@ private:
         return false;
     }
 
-    void visit(Job& job, Step step) {
-        for (Task& task : job.tasks) {
-            task.done = false;
-            task.outcome.bad.reset();
-            task.outcome.changed = false;
-            task.outcome.survival.clear();
+    /// Whether the values that a tensor has now prove what its description did not. They are read
+    /// once, and nothing else is: much less than a check of every sum.
+    [[nodiscard]] bool values_prove_finite(Job& job) {
+        const MemoryPlan::Tensor& tensor = *job.tensor;
+        if (!proves_finite(0, tensor.deltas)) return false;  // whatever the values are
+        run_all(job, Step::bound);
+        std::uint32_t largest = 0;
+        for (const Task& task : job.tasks) {
+            if (!task.done) return false;  // the check says what the executor did wrong
+            largest = std::max(largest, task.largest);
         }
+        if (largest >= kernels::infinity_bits) return false;
+        const double values =
+            static_cast<double>(std::bit_cast<float>(largest)) * largest_code(tensor.target.dtype);
+        return proves_finite(values, tensor.deltas);
+    }
+
+    void visit(Job& job, Step step) {
         run_all(job, step);
         job.survival = no_survival_yet(job.fuser->tensor());
         for (const Task& task : job.tasks) {
@@ -320,6 +337,13 @@ private:
     /// Runs the tasks. One that the executor drops while memory is being changed is run here: by
     /// then everything is checked, and half an application is worse than a late one.
     void run_all(Job& job, Step step) {
+        for (Task& task : job.tasks) {
+            task.done = false;
+            task.largest = 0;
+            task.outcome.bad.reset();
+            task.outcome.changed = false;
+            task.outcome.survival.clear();
+        }
         const auto work = [&](std::size_t i) { run_task(job, step, job.tasks[i]); };
         bool failed = false;
         if (options_.executor.parallel_for && job.tasks.size() > 1) {
@@ -344,7 +368,24 @@ private:
         }
     }
 
+    /// The largest magnitude of a task's values, or of their scales.
+    void bound_task(const Job& job, Task& task) const noexcept {
+        const TensorFuser& fuser = *job.fuser;
+        const TensorView& view = fuser.tensor();
+        const bool f32 = view.dtype == Dtype::f32;
+        for (std::uint64_t i = 0; i < task.tiles; ++i) {
+            const Tile tile = fuser.tile(task.first_tile + i);
+            const Bytes values =
+                f32 ? slice(view.payload, fuser.payload_offset(tile), fuser.payload_bytes(tile))
+                    : slice(view.scales, fuser.scale_offset(tile), fuser.scale_bytes(tile));
+            task.largest = std::max(
+                task.largest, kernels_.max_magnitude(values.data(), values.size() / sizeof(float)));
+        }
+        task.done = true;
+    }
+
     void run_task(const Job& job, Step step, Task& task) noexcept {
+        if (step == Step::bound) return bound_task(job, task);
         try {
             const FpEnvironment environment;
             auto scratch = scratch_.take();

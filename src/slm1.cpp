@@ -586,10 +586,7 @@ private:
     void keep_bound(const Section& section, const SectionOutcome& outcome) {
         if (section.kind != SectionKind::values && section.kind != SectionKind::scales) return;
         ModelTensor& tensor = model_.tensors_[section.owner];
-        const float largest_code = tensor.dtype == Dtype::q8_0   ? 128.0F
-                                   : tensor.dtype == Dtype::q4_0 ? 8.0F
-                                                                 : 1.0F;
-        tensor.max_abs = outcome.max_abs * largest_code;
+        tensor.max_abs = outcome.max_abs * largest_code(tensor.dtype);
     }
 
     void judge_checksum(std::uint64_t computed) {

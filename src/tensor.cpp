@@ -84,4 +84,16 @@ float scale_bound(Dtype dtype) noexcept {
     return 0;
 }
 
+float largest_code(Dtype dtype) noexcept {
+    switch (dtype) {
+        case Dtype::f32:
+            return 1;
+        case Dtype::q8_0:
+            return 128;
+        case Dtype::q4_0:
+            return 8;
+    }
+    return 1;
+}
+
 }  // namespace trlm::adapt

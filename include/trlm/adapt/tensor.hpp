@@ -83,6 +83,10 @@ struct Shape {
 /// 2^121 for q8_0, 2^125 for q4_0.
 [[nodiscard]] float scale_bound(Dtype dtype) noexcept;
 
+/// The largest magnitude of a code, in units of its scale: 128 for q8_0 (which no encoder of ours
+/// chooses), 8 for q4_0; 1 for f32, whose values have no scale.
+[[nodiscard]] float largest_code(Dtype dtype) noexcept;
+
 /// A tensor as it lies in memory or in a mapped file; nothing is copied.
 struct TensorView {
     std::string_view name;  ///< may be empty when only the hash is known
