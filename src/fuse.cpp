@@ -217,7 +217,7 @@ kernels::DenseOperand TensorFuser::dense_operand(const Operand& operand, const T
     const std::uint64_t first = tile.first_row * cols_;
     const auto* written_out = reinterpret_cast<const std::byte*>(room);
     if (const auto* dense = std::get_if<DenseDelta>(&operand.delta)) {
-        return {dense->values.data() + first * sizeof(float), operand.strength};
+        return {dense->values.data() + first * sizeof(float), operand.strength, true};
     }
     if (is_low_rank(operand)) {
         kernels_->multiply_low_rank(low_rank_operand(operand, tile), tile.rows, cols_, room);

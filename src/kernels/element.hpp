@@ -40,12 +40,14 @@ inline constexpr ExpandTable expand_table = make_expand_table();
 struct Q8 {
     static constexpr float lo = -127;
     static constexpr float hi = 127;
+    static constexpr bool symmetric = true;   ///< magnitudes decide the scale
     static constexpr float bound = 0x1p121F;  ///< scales lie below
     static float fit(float pos, float neg) { return std::max(pos, neg) / 127.0F; }
 };
 struct Q4 {
     static constexpr float lo = -8;
     static constexpr float hi = 7;
+    static constexpr bool symmetric = false;
     static constexpr float bound = 0x1p125F;
     static float fit(float pos, float neg) { return std::max(pos / 7.0F, neg / 8.0F); }
 };

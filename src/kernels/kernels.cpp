@@ -173,17 +173,17 @@ void decode(const std::int8_t* codes, const std::byte* scales, std::size_t group
     }
 }
 
-/// w where delta is zero, w + delta elsewhere; marks the latter.
-template <bool kTouched>
-inline VF added(VF w, VF delta, std::uint32_t* touched) {
-    const F df;
+/// w where delta is zero, w + delta elsewhere.
+HWY_INLINE VF with_delta(VF w, VF delta) {
+    return hn::IfThenElse(hn::Eq(delta, hn::Zero(F())), w, hn::Add(w, delta));
+}
+
+/// Marks the elements one of whose deltas is not zero, given the bits of all of them.
+HWY_INLINE void mark(VU deltas, std::uint32_t* touched) {
     const U du;
-    const auto none = hn::Eq(delta, hn::Zero(df));
-    if constexpr (kTouched) {
-        const auto mark = hn::VecFromMask(du, hn::RebindMask(du, hn::Not(none)));
-        hn::StoreU(hn::Or(hn::LoadU(du, touched), mark), du, touched);
-    }
-    return hn::IfThenElse(none, w, hn::Add(w, delta));
+    const auto magnitudes = hn::And(deltas, hn::Set(du, 0x7fffffffU));
+    const auto some = hn::VecFromMask(du, hn::Ne(magnitudes, hn::Zero(du)));
+    hn::StoreU(hn::Or(hn::LoadU(du, touched), some), du, touched);
 }
 
 inline void add_one(float delta, float& w, std::uint32_t* touched) {
@@ -215,9 +215,10 @@ std::uint32_t add_dense_impl(const DenseOperand& operand, std::size_t count, flo
     auto largest = hn::Zero(U());
     std::size_t i = 0;
     for (; i + lanes <= count; i += lanes) {
-        const auto sum = added<kTouched>(hn::LoadU(df, w + i), dense_delta(operand, i),
-                                         touched + (kTouched ? i : 0));
+        const auto delta = dense_delta(operand, i);
+        const auto sum = with_delta(hn::LoadU(df, w + i), delta);
         hn::StoreU(sum, df, w + i);
+        if constexpr (kTouched) mark(hn::BitCast(U(), delta), touched + i);
         largest = hn::Max(largest, magnitude_bits(sum));
     }
     std::uint32_t tail = 0;
@@ -237,69 +238,89 @@ std::uint32_t add_dense(const DenseOperand& operand, std::size_t count, float* w
 /// What becomes of a low-rank delta: stored as it is, added, or added and marked.
 enum class Epilogue { store, add, add_and_mark };
 
-template <Epilogue kEpilogue>
-HWY_INLINE void finish_delta(VF delta, float* out, std::uint32_t* marks, VU& largest) {
-    const F df;
-    if constexpr (kEpilogue == Epilogue::store) {
-        hn::StoreU(delta, df, out);
-    } else {
-        const auto sum =
-            added<kEpilogue == Epilogue::add_and_mark>(hn::LoadU(df, out), delta, marks);
-        hn::StoreU(sum, df, out);
-        largest = hn::Max(largest, magnitude_bits(sum));
-    }
-}
+/// Rows that are worked on at once: their sums, and the values that these are added to, fill the
+/// registers. More rows share what is loaded of A, and hide how long an addition takes.
+constexpr std::size_t kRowsAtOnce = HWY_TARGET <= HWY_AVX3 ? 8 : 4;
+static_assert(low_rank_rows_at_once % kRowsAtOnce == 0);
 
-/// kRows rows times one whole panel of columns. The sums stay in registers.
-template <Epilogue kEpilogue, std::size_t kRows>
-HWY_INLINE void low_rank_tile(const LowRankOperand& operand, const float* HWY_RESTRICT a,
-                              std::size_t row, float* w, std::uint32_t* touched, std::size_t stride,
-                              VU& largest) {
-    const F df;
-    const std::size_t lanes = hn::Lanes(df);
-    const std::size_t rank = operand.rank;
-    const std::byte* b = operand.b + row * rank * sizeof(float);
-    constexpr std::size_t kVectors = panel_width / hn::MaxLanes(F());
+/// The sums over k of `kRows` rows and one panel of columns, which begins at `a`.
+template <std::size_t kRows>
+struct LowRankSums {
+    static constexpr std::size_t kVectors = panel_width / hn::MaxLanes(F());
     VF sum[kRows][kVectors];
-    for (std::size_t v = 0; v < kVectors; ++v) {
-        const auto va = hn::LoadU(df, a + v * lanes);
-        for (std::size_t i = 0; i < kRows; ++i) {
-            sum[i][v] = hn::Mul(hn::Set(df, load_f32(b, i * rank)), va);
-        }
-    }
-    for (std::size_t k = 1; k < rank; ++k) {
-        VF va[kVectors];
+
+    HWY_INLINE LowRankSums(const LowRankOperand& operand, const float* HWY_RESTRICT a,
+                           std::size_t row) {
+        const F df;
+        const std::size_t lanes = hn::Lanes(df);
+        const std::size_t rank = operand.rank;
+        const std::byte* b = operand.b + row * rank * sizeof(float);
         for (std::size_t v = 0; v < kVectors; ++v) {
-            va[v] = hn::LoadU(df, a + k * panel_width + v * lanes);
+            const auto va = hn::LoadU(df, a + v * lanes);
+            for (std::size_t i = 0; i < kRows; ++i) {
+                sum[i][v] = hn::Mul(hn::Set(df, load_f32(b, i * rank)), va);
+            }
         }
-        for (std::size_t i = 0; i < kRows; ++i) {
-            const auto vb = hn::Set(df, load_f32(b, i * rank + k));
+        for (std::size_t k = 1; k < rank; ++k) {
+            VF va[kVectors];
             for (std::size_t v = 0; v < kVectors; ++v) {
-                sum[i][v] = hn::Add(sum[i][v], hn::Mul(vb, va[v]));
+                va[v] = hn::LoadU(df, a + k * panel_width + v * lanes);
+            }
+            for (std::size_t i = 0; i < kRows; ++i) {
+                const auto vb = hn::Set(df, load_f32(b, i * rank + k));
+                for (std::size_t v = 0; v < kVectors; ++v) {
+                    sum[i][v] = hn::Add(sum[i][v], hn::Mul(vb, va[v]));
+                }
             }
         }
     }
-    const auto vc = hn::Set(df, operand.c);
-    for (std::size_t i = 0; i < kRows; ++i) {
-        for (std::size_t v = 0; v < kVectors; ++v) {
-            const std::size_t at = (row + i) * stride + v * lanes;
-            finish_delta<kEpilogue>(hn::Mul(vc, sum[i][v]), w + at, touched + at, largest);
-        }
-    }
-}
+};
 
-/// One panel of rows [row, row + kRows), operand after operand while it is in the first cache.
+/// Rows [row, row + kRows) of a panel. What deltas are added to stays in registers from operand to
+/// operand.
 template <Epilogue kEpilogue, std::size_t kRows>
 HWY_INLINE void low_rank_block(std::span<const LowRankOperand> operands, std::size_t panel,
                                std::size_t row, float* w, std::uint32_t* touched,
                                std::size_t stride, VU& largest) {
-    const std::size_t last = operands.size() - 1;
-    for (std::size_t i = 0; i <= last; ++i) {
-        const LowRankOperand& operand = operands[i];
+    using Sums = LowRankSums<kRows>;
+    const F df;
+    const U du;
+    const std::size_t lanes = hn::Lanes(df);
+    VF value[kRows][Sums::kVectors];
+    VU deltas[kRows][Sums::kVectors];  // bits of all of them: zero but for signs where untouched
+    for (std::size_t i = 0; i < kRows; ++i) {
+        for (std::size_t v = 0; v < Sums::kVectors; ++v) {
+            deltas[i][v] = hn::Zero(du);
+            if constexpr (kEpilogue != Epilogue::store) {
+                value[i][v] = hn::LoadU(df, w + (row + i) * stride + v * lanes);
+            }
+        }
+    }
+    for (const LowRankOperand& operand : operands) {
         const float* a = operand.packed_a + panel * panel_width * operand.rank;
-        VU unused = hn::Zero(U());
-        low_rank_tile<kEpilogue, kRows>(operand, a, row, w, touched, stride,
-                                        i == last ? largest : unused);
+        const Sums sums(operand, a, row);
+        const auto c = hn::Set(df, operand.c);
+        for (std::size_t i = 0; i < kRows; ++i) {
+            for (std::size_t v = 0; v < Sums::kVectors; ++v) {
+                const auto delta = hn::Mul(c, sums.sum[i][v]);
+                if constexpr (kEpilogue == Epilogue::store) {
+                    value[i][v] = delta;
+                } else {
+                    value[i][v] = with_delta(value[i][v], delta);
+                    deltas[i][v] = hn::Or(deltas[i][v], hn::BitCast(du, delta));
+                }
+            }
+        }
+    }
+    for (std::size_t i = 0; i < kRows; ++i) {
+        for (std::size_t v = 0; v < Sums::kVectors; ++v) {
+            const std::size_t at = (row + i) * stride + v * lanes;
+            hn::StoreU(value[i][v], df, w + at);
+            if constexpr (kEpilogue != Epilogue::store) {
+                largest = hn::Max(largest, magnitude_bits(value[i][v]));
+            }
+            if constexpr (kEpilogue == Epilogue::add_and_mark) mark(deltas[i][v], touched + at);
+        }
     }
 }
 
@@ -308,11 +329,10 @@ template <Epilogue kEpilogue>
 void low_rank_panel(std::span<const LowRankOperand> operands, std::size_t panel,
                     std::size_t first_row, std::size_t rows, float* w, std::uint32_t* touched,
                     std::size_t stride, VU& largest) {
-    constexpr std::size_t kRows = low_rank_rows_at_once;
     std::size_t i = first_row;
     const std::size_t end = first_row + rows;
-    for (; i + kRows <= end; i += kRows) {
-        low_rank_block<kEpilogue, kRows>(operands, panel, i, w, touched, stride, largest);
+    for (; i + kRowsAtOnce <= end; i += kRowsAtOnce) {
+        low_rank_block<kEpilogue, kRowsAtOnce>(operands, panel, i, w, touched, stride, largest);
     }
     for (; i < end; ++i) {
         low_rank_block<kEpilogue, 1>(operands, panel, i, w, touched, stride, largest);
@@ -400,39 +420,6 @@ std::size_t expand_bits(const std::byte* mask, std::size_t count, const std::byt
     return taken;
 }
 
-/// Running extremes of a group, a vector wide.
-struct ExtremeLanes {
-    VU marks;    ///< bits of all deltas: all zero but for signs where untouched
-    VU largest;  ///< largest magnitude, as bits
-    VF change;
-    VF min;
-    VF max;
-
-    // Written out: a generated constructor would not be compiled for the target.
-    HWY_INLINE ExtremeLanes() {
-        const F df;
-        const U du;
-        marks = hn::Zero(du);
-        largest = hn::Zero(du);
-        change = hn::Zero(df);
-        min = hn::Set(df, std::numeric_limits<float>::infinity());
-        max = hn::Neg(min);
-    }
-
-    HWY_INLINE void take(VF w, VF old) {
-        largest = hn::Max(largest, magnitude_bits(w));
-        min = hn::Min(min, w);
-        max = hn::Max(max, w);
-        change = hn::Max(change, hn::Abs(hn::Sub(w, old)));
-    }
-
-    [[nodiscard]] HWY_INLINE bool touched() const {
-        const U du;
-        const auto magnitudes = hn::And(marks, hn::Set(du, 0x7fffffffU));
-        return !hn::AllTrue(du, hn::Eq(magnitudes, hn::Zero(du)));
-    }
-};
-
 /// Where the new values of a tile come from.
 enum class Deltas {
     one,    ///< old values and one operand
@@ -455,15 +442,13 @@ HWY_INLINE NewLanes new_lanes(const GroupTile& tile, const DenseOperand& first, 
         return {hn::LoadU(df, tile.w + at),
                 tile.touched == nullptr ? hn::Set(du, ~0U) : hn::LoadU(du, tile.touched + at)};
     } else {
-        const auto zero = hn::Zero(df);
         const auto delta = dense_delta(first, at);
-        NewLanes lanes{hn::IfThenElse(hn::Eq(delta, zero), old, hn::Add(old, delta)),
-                       hn::BitCast(du, delta)};
+        NewLanes lanes{with_delta(old, delta), hn::BitCast(du, delta)};
         if constexpr (kDeltas == Deltas::many) {
             for (std::size_t i = 1; i < tile.operands.size(); ++i) {
                 const auto next = dense_delta(tile.operands[i], at);
                 lanes.marks = hn::Or(lanes.marks, hn::BitCast(du, next));
-                lanes.w = hn::IfThenElse(hn::Eq(next, zero), lanes.w, hn::Add(lanes.w, next));
+                lanes.w = with_delta(lanes.w, next);
             }
         }
         return lanes;
@@ -476,11 +461,72 @@ inline DenseOperand first_operand(const GroupTile& tile) {
     return tile.operands[0];
 }
 
+/// Where the bits of all deltas are zero, but for signs.
+HWY_INLINE hn::Mask<U> is_untouched(VU marks) {
+    const U du;
+    return hn::Eq(hn::And(marks, hn::Set(du, 0x7fffffffU)), hn::Zero(du));
+}
+
+/// Running extremes of a group, a vector wide: of Q's rounding only what it asks for. `kDraws`: not
+/// only to nearest.
+template <class Q, bool kDraws>
+struct ExtremeLanes {
+    VU marks;    ///< bits of all deltas: all zero but for signs where untouched
+    VU largest;  ///< largest magnitude, as bits
+    VF min;
+    VF max;
+    VF change;
+    hn::Mask<F> untouched;  ///< where an element has been untouched
+
+    // Written out: a generated constructor would not be compiled for the target.
+    HWY_INLINE ExtremeLanes() {
+        const F df;
+        const U du;
+        marks = hn::Zero(du);
+        largest = hn::Zero(du);
+        min = hn::Set(df, std::numeric_limits<float>::infinity());
+        max = hn::Neg(min);
+        change = hn::Zero(df);
+        untouched = hn::Gt(change, change);  // nowhere
+    }
+
+    HWY_INLINE void take(const NewLanes& fresh, VF old) {
+        const F df;
+        marks = hn::Or(marks, fresh.marks);
+        largest = hn::Max(largest, magnitude_bits(fresh.w));
+        if constexpr (!Q::symmetric) {
+            min = hn::Min(min, fresh.w);
+            max = hn::Max(max, fresh.w);
+        }
+        if constexpr (kDraws) {
+            change = hn::Max(change, hn::Abs(hn::Sub(fresh.w, old)));
+            untouched = hn::Or(untouched, hn::RebindMask(df, is_untouched(fresh.marks)));
+        }
+    }
+
+    /// The end of a group joins every lane.
+    HWY_INLINE void take(const GroupExtremes& end) {
+        const F df;
+        const U du;
+        const float larger = HWY_MAX(std::fabs(end.min), std::fabs(end.max));
+        largest = hn::Max(
+            largest, hn::Set(du, end.finite ? kernels::magnitude_bits(larger) : infinity_bits));
+        min = hn::Min(min, hn::Set(df, end.min));
+        max = hn::Max(max, hn::Set(df, end.max));
+        change = hn::Max(change, hn::Set(df, end.max_change));
+    }
+
+    [[nodiscard]] HWY_INLINE bool any_touched() const {
+        return !hn::AllTrue(U(), is_untouched(marks));
+    }
+    [[nodiscard]] HWY_INLINE bool all_touched() const { return hn::AllFalse(F(), untouched); }
+};
+
 /// A batch of groups on its way through the three steps of encoding.
 struct Batch {
     // Extremes before they are reduced: a vector for each group.
-    alignas(64) float min_lanes[groups_at_once * panel_width];
-    alignas(64) float max_lanes[groups_at_once * panel_width];
+    alignas(64) float min_lanes[groups_at_once * panel_width];  // unless symmetric
+    alignas(64) float max_lanes[groups_at_once * panel_width];  // of magnitudes where symmetric
     alignas(64) float change_lanes[groups_at_once * panel_width];
     // One number for each group.
     alignas(64) float old_scale[groups_at_once];
@@ -489,50 +535,56 @@ struct Batch {
     alignas(64) std::uint32_t stochastic[groups_at_once];  // all ones or zero, as the next two
     alignas(64) std::uint32_t kept[groups_at_once];
     alignas(64) std::uint32_t storable[groups_at_once];
-    bool touched[groups_at_once];
-    bool finite = true;  // of all groups together
+    bool touched[groups_at_once];  // any element
+    bool full[groups_at_once];     // every element
+    VU largest;                    // magnitude of all groups together, as bits
 };
 
 /// First step: the new values of group `g`, number `i` of the batch, in `w`, and their extremes.
-template <Deltas kDeltas>
+template <class Q, Deltas kDeltas, bool kDraws>
 HWY_INLINE void scan_group(const GroupTile& tile, std::size_t g, float* HWY_RESTRICT w,
                            Batch& batch, std::size_t i) {
     const F df;
-    const U du;
     const std::size_t lanes = hn::Lanes(df);
     const std::size_t count = tile.group_size;
     const std::size_t first = g * count;
-    const std::int8_t* codes = tile.old_codes == nullptr ? nullptr : tile.old_codes + first;
     const DenseOperand operand = first_operand<kDeltas>(tile);
-    const auto scale = hn::Set(df, codes == nullptr ? 0.0F : load_f32(tile.old_scales, g));
-    ExtremeLanes all;
+    // A value that is given and not compared with the old one needs none.
+    constexpr bool kOld = kDeltas != Deltas::added || kDraws;
+    const std::int8_t* codes = kOld ? tile.old_codes + first : nullptr;
+    const auto scale = hn::Set(df, kOld ? load_f32(tile.old_scales, g) : 0.0F);
+    ExtremeLanes<Q, kDraws> all;
     std::size_t j = 0;
     for (; j + lanes <= count; j += lanes) {
-        const auto old = codes == nullptr ? hn::Zero(df) : decoded(codes + j, scale);
+        VF old = hn::Zero(df);
+        if constexpr (kOld) old = decoded(codes + j, scale);
         const NewLanes fresh = new_lanes<kDeltas>(tile, operand, old, first + j);
         if constexpr (kDeltas != Deltas::added) hn::StoreU(fresh.w, df, w + j);
-        all.marks = hn::Or(all.marks, fresh.marks);
-        all.take(fresh.w, old);
+        all.take(fresh, old);
     }
-    bool touched = all.touched();
-    if (j < count) {  // the end of the group joins the first lane
+    bool any = all.any_touched();
+    bool full = all.all_touched();
+    if (j < count) {
         GroupExtremes end;
         for (; j < count; ++j) {
             const TileElement element = new_element(tile, first + j);
             if constexpr (kDeltas != Deltas::added) w[j] = element.w;
             end.take(element.w, element.old);
-            touched = touched || element.touched;
+            any = any || element.touched;
+            full = full && element.touched;
         }
-        all.min = hn::Min(all.min, hn::Set(df, end.min));
-        all.max = hn::Max(all.max, hn::Set(df, end.max));
-        all.change = hn::Max(all.change, hn::Set(df, end.max_change));
-        batch.finite = batch.finite && end.finite;
+        all.take(end);
     }
-    batch.finite = batch.finite && hn::AllFalse(du, hn::Gt(all.largest, hn::Set(du, 0x7f7fffffU)));
-    batch.touched[i] = touched;
-    hn::Store(all.min, df, batch.min_lanes + i * lanes);
-    hn::Store(all.max, df, batch.max_lanes + i * lanes);
-    hn::Store(all.change, df, batch.change_lanes + i * lanes);
+    batch.largest = hn::Max(batch.largest, all.largest);
+    batch.touched[i] = any;
+    batch.full[i] = full;
+    if constexpr (Q::symmetric) {
+        hn::Store(hn::BitCast(df, all.largest), df, batch.max_lanes + i * lanes);
+    } else {
+        hn::Store(all.min, df, batch.min_lanes + i * lanes);
+        hn::Store(all.max, df, batch.max_lanes + i * lanes);
+    }
+    if constexpr (kDraws) hn::Store(all.change, df, batch.change_lanes + i * lanes);
 }
 
 /// Reduces the lanes of as many groups as a vector has, one result a lane, in order.
@@ -552,19 +604,8 @@ HWY_INLINE VF reduce_groups(const float* lanes_of_groups, const Reduce& reduce) 
     return v[0];
 }
 
-template <class Q>
-HWY_INLINE VF fitted_scale(VF pos, VF neg);
-template <>
-HWY_INLINE VF fitted_scale<Q8>(VF pos, VF neg) {
-    return hn::Div(hn::Max(pos, neg), hn::Set(F(), 127.0F));
-}
-template <>
-HWY_INLINE VF fitted_scale<Q4>(VF pos, VF neg) {
-    return hn::Max(hn::Div(pos, hn::Set(F(), 7.0F)), hn::Div(neg, hn::Set(F(), 8.0F)));
-}
-
 /// Second step, `decide` for a vector of groups from number `i` on.
-template <class Q>
+template <class Q, bool kDraws>
 HWY_INLINE void decide_groups(Batch& batch, std::size_t i, RoundingMode mode) {
     const F df;
     const U du;
@@ -572,15 +613,19 @@ HWY_INLINE void decide_groups(Batch& batch, std::size_t i, RoundingMode mode) {
     const auto zero = hn::Zero(df);
     const auto smaller = [](VF a, VF b) HWY_ATTR { return hn::Min(a, b); };
     const auto larger = [](VF a, VF b) HWY_ATTR { return hn::Max(a, b); };
-    const auto min = reduce_groups(batch.min_lanes + i * lanes, smaller);
     const auto max = reduce_groups(batch.max_lanes + i * lanes, larger);
-    const auto old_scale = hn::Load(df, batch.old_scale + i);
-    auto scale = hn::Max(fitted_scale<Q>(hn::Max(zero, max), hn::Max(zero, hn::Neg(min))),
-                         hn::Set(df, smallest_scale));
-    if (mode == RoundingMode::nearest) {
-        hn::Store(hn::Zero(du), du, batch.stochastic + i);
-        hn::Store(hn::Zero(du), du, batch.kept + i);
+    auto min = hn::Neg(max);
+    VF scale;
+    if constexpr (Q::symmetric) {
+        scale = hn::Div(max, hn::Set(df, Q::hi));
     } else {
+        min = reduce_groups(batch.min_lanes + i * lanes, smaller);
+        scale = hn::Max(hn::Div(hn::Max(zero, max), hn::Set(df, Q::hi)),
+                        hn::Div(hn::Max(zero, hn::Neg(min)), hn::Set(df, -Q::lo)));
+    }
+    scale = hn::Max(scale, hn::Set(df, smallest_scale));
+    if constexpr (kDraws) {
+        const auto old_scale = hn::Load(df, batch.old_scale + i);
         const auto change = reduce_groups(batch.change_lanes + i * lanes, larger);
         const auto weak = hn::Lt(change, hn::Mul(hn::Set(df, 0.75F), old_scale));
         const auto stochastic = mode == RoundingMode::stochastic ? hn::Eq(zero, zero) : weak;
@@ -606,28 +651,34 @@ inline VU mix_lanes(VU z) {
     return hn::Xor(z, hn::ShiftRight<16>(z));
 }
 
-/// `uniform` of elements index, index + 1, ...
-HWY_INLINE VF uniform_lanes(std::uint64_t key, std::uint64_t index) {
-    const F df;
-    const U du;
-    const I di;
-    const std::size_t lanes = hn::Lanes(df);
-    const auto lo32 = static_cast<std::uint32_t>(index);
-    if (HWY_UNLIKELY(lo32 > ~0U - lanes)) {  // the low half wraps inside the vector
-        alignas(64) float buffer[panel_width];
-        for (std::size_t i = 0; i < lanes; ++i)
-            buffer[i] = uniform(key, index + i);
-        return hn::Load(df, buffer);
+/// `uniform` of some elements with the same upper half of their indexes.
+class UniformLanes {
+public:
+    HWY_INLINE UniformLanes(std::uint64_t key, std::uint64_t first) {
+        const U du;
+        k0_ = hn::Set(du, static_cast<std::uint32_t>(key));
+        k1_ = hn::Set(du, static_cast<std::uint32_t>(key >> 32));
+        high_ = hn::Set(du, static_cast<std::uint32_t>(first >> 32) * 0x9e3779b9U);
+        // Iota from a constant: from a variable it is built in memory, lane by lane.
+        low_ = hn::Add(hn::Iota(du, 0), hn::Set(du, static_cast<std::uint32_t>(first)));
     }
-    const auto k0 = hn::Set(du, static_cast<std::uint32_t>(key));
-    const auto k1 = hn::Set(du, static_cast<std::uint32_t>(key >> 32));
-    const auto hi = hn::Set(du, static_cast<std::uint32_t>(index >> 32) * 0x9e3779b9U);
-    // Iota from a constant: from a variable it is built in memory, lane by lane.
-    const auto lane = hn::Add(hn::Iota(du, 0), hn::Set(du, lo32));
-    const auto h = mix_lanes(hn::Add(hn::Xor(mix_lanes(hn::Xor(lane, k0)), k1), hi));
-    const auto bits = hn::BitCast(di, hn::ShiftRight<8>(h));  // below 2^24: exact as f32
-    return hn::Mul(hn::ConvertTo(df, bits), hn::Set(df, 0x1p-24F));
-}
+
+    /// Those of the next elements.
+    HWY_INLINE VF next() {
+        const F df;
+        const U du;
+        const auto h = mix_lanes(hn::Add(hn::Xor(mix_lanes(hn::Xor(low_, k0_)), k1_), high_));
+        low_ = hn::Add(low_, hn::Set(du, static_cast<std::uint32_t>(hn::Lanes(du))));
+        const auto bits = hn::BitCast(I(), hn::ShiftRight<8>(h));  // below 2^24: exact as f32
+        return hn::Mul(hn::ConvertTo(df, bits), hn::Set(df, 0x1p-24F));
+    }
+
+private:
+    VU k0_;
+    VU k1_;
+    VU high_;
+    VU low_;
+};
 
 /// The nearest whole number of |x| < 2^22, ties to even: adding 1.5 * 2^23 leaves it in the low
 /// bits of the sum.
@@ -654,18 +705,22 @@ HWY_INLINE void encode_nearest(const float* HWY_RESTRICT w, float inv, std::size
         codes[j] = static_cast<std::int8_t>(std::nearbyintf(w[j] * inv));
 }
 
+/// The codes of x whole numbers, given as floats next to the bounds at most.
 template <class Q>
-HWY_INLINE hn::Vec<I> clamped_code(VF x) {
-    const F df;
-    return nearest_code(hn::Max(hn::Set(df, Q::lo), hn::Min(hn::Set(df, Q::hi), x)));
+HWY_INLINE hn::Vec<I8> clamped_codes(hn::Vec<I> x) {
+    const I di;
+    x = hn::Max(x, hn::Set(di, static_cast<std::int32_t>(Q::lo)));
+    // DemoteTo stops at 127.
+    if constexpr (Q::hi < 127) x = hn::Min(x, hn::Set(di, static_cast<std::int32_t>(Q::hi)));
+    return hn::DemoteTo(I8(), x);
 }
 
-template <class Q, Deltas kDeltas>
-void encode_stochastic(const GroupRounding& rounding, const GroupTile& shared, const float* w,
-                       std::size_t first) {
+/// `kFull`: every element is touched, so that each one draws.
+template <class Q, Deltas kDeltas, bool kFull>
+HWY_INLINE void encode_stochastic(const GroupRounding& rounding, const GroupTile& shared,
+                                  const float* HWY_RESTRICT w, std::size_t first) {
     const F df;
     const I di;
-    const U du;
     const I8 d8;
     const std::size_t lanes = hn::Lanes(df);
     // Copies: what is stored through `codes` could otherwise change the originals.
@@ -675,26 +730,37 @@ void encode_stochastic(const GroupRounding& rounding, const GroupTile& shared, c
     const auto inv = hn::Set(df, rounding.inv);
     const std::int8_t* old_codes = tile.old_codes + first;
     std::int8_t* HWY_RESTRICT codes = tile.codes + first;
+    const std::uint64_t index = tile.first_element + first;
+    UniformLanes uniform(tile.key, index);
     std::size_t j = 0;
     for (; j + lanes <= tile.group_size; j += lanes) {
-        const auto scaled = hn::Mul(hn::LoadU(df, w + j), inv);
-        // A kept scale can be so small that 1/scale is infinite; 0 * inf is code 0.
-        const auto x = hn::IfThenElseZero(hn::Eq(scaled, scaled), scaled);
+        const auto x = hn::Mul(hn::LoadU(df, w + j), inv);
         const auto floor = hn::Floor(x);
-        const auto up =
-            hn::Lt(uniform_lanes(tile.key, tile.first_element + first + j), hn::Sub(x, floor));
+        const auto up = hn::RebindMask(di, hn::Lt(uniform.next(), hn::Sub(x, floor)));
         const auto drawn =
-            clamped_code<Q>(hn::Add(floor, hn::IfThenElseZero(up, hn::Set(df, 1.0F))));
-        const auto still =
-            kept ? hn::PromoteTo(di, hn::LoadU(d8, old_codes + j)) : clamped_code<Q>(x);
-        // Deltas again: cheaper than to have kept them.
-        const NewLanes fresh = new_lanes<kDeltas>(tile, operand, hn::Zero(df), first + j);
-        const auto magnitudes = hn::And(fresh.marks, hn::Set(du, 0x7fffffffU));
-        const auto untouched = hn::RebindMask(di, hn::Eq(magnitudes, hn::Zero(du)));
-        hn::StoreU(hn::DemoteTo(d8, hn::IfThenElse(untouched, still, drawn)), d8, codes + j);
+            clamped_codes<Q>(hn::Sub(hn::ConvertTo(di, floor), hn::VecFromMask(di, up)));
+        if constexpr (kFull) {
+            hn::StoreU(drawn, d8, codes + j);
+        } else {
+            const auto still =
+                kept ? hn::LoadU(d8, old_codes + j) : clamped_codes<Q>(nearest_code(x));
+            // Deltas again: cheaper than to have kept them.
+            const NewLanes fresh = new_lanes<kDeltas>(tile, operand, hn::Zero(df), first + j);
+            const auto none = hn::RebindMask(di, is_untouched(fresh.marks));
+            const auto code =
+                hn::IfThenElse(none, hn::PromoteTo(di, still), hn::PromoteTo(di, drawn));
+            hn::StoreU(hn::DemoteTo(d8, code), d8, codes + j);
+        }
     }
     for (; j < tile.group_size; ++j)
         codes[j] = round_element<Q>(rounding, tile, first + j);
+}
+
+/// Whether the vector code can draw for a group: not where the low halves of its indexes wrap, nor
+/// where a kept scale is so small that 1/scale is infinite, as 0 * inf is not a number.
+inline bool can_draw(const GroupRounding& rounding, const GroupTile& tile, std::size_t first) {
+    const std::uint64_t index = tile.first_element + first;
+    return is_finite(rounding.inv) && index >> 32 == (index + tile.group_size - 1) >> 32;
 }
 
 /// Where the batch has a value that is not finite: which of its groups is the first.
@@ -703,8 +769,25 @@ std::size_t first_bad_group(const float* w, std::size_t size, std::size_t count)
     return first_non_finite(bytes, count * size) / size;
 }
 
+/// Elements that are encoded between two looks ahead.
+constexpr std::size_t encoded_at_once = 256;
+
+/// While a batch is encoded nothing is read: time to fetch what the next one needs, the deltas from
+/// element `at` on.
+HWY_INLINE void fetch_deltas(const GroupTile& tile, std::size_t at, std::size_t count) {
+    constexpr std::size_t line = 64;
+    for (const DenseOperand& operand : tile.operands) {
+        if (!operand.streamed) continue;
+        // The last batch looks past the end, which does no harm; the address is a number here.
+        const auto begin = reinterpret_cast<std::uintptr_t>(operand.values) + at * sizeof(float);
+        for (std::size_t byte = 0; byte < count * sizeof(float); byte += line) {
+            __builtin_prefetch(reinterpret_cast<const void*>(begin + byte), 0, 2);
+        }
+    }
+}
+
 /// Third step: scale and codes of group `g`, number `i` of the batch.
-template <class Q, Deltas kDeltas>
+template <class Q, Deltas kDeltas, bool kDraws>
 HWY_INLINE void encode_group(const GroupTile& tile, std::size_t g, const float* w,
                              const Batch& batch, std::size_t i) {
     const std::size_t first = g * tile.group_size;
@@ -714,60 +797,78 @@ HWY_INLINE void encode_group(const GroupTile& tile, std::size_t g, const float* 
         return;
     }
     store_f32(tile.scales, g, batch.scale[i]);
-    if (batch.stochastic[i] != 0) {
-        const GroupRounding rounding{batch.scale[i], batch.inv[i], true, batch.kept[i] != 0, true};
-        encode_stochastic<Q, kDeltas>(rounding, tile, w, first);
+    if (!kDraws || batch.stochastic[i] == 0) {
+        for (std::size_t j = 0; j < tile.group_size; j += encoded_at_once) {
+            const std::size_t count = HWY_MIN(encoded_at_once, tile.group_size - j);
+            fetch_deltas(tile, first + j + batch_groups(tile.group_size) * tile.group_size, count);
+            encode_nearest(w + j, batch.inv[i], count, tile.codes + first + j);
+        }
+        return;
+    }
+    fetch_deltas(tile, first + batch_groups(tile.group_size) * tile.group_size, tile.group_size);
+    const GroupRounding rounding{batch.scale[i], batch.inv[i], true, batch.kept[i] != 0, true};
+    if (HWY_UNLIKELY(!can_draw(rounding, tile, first))) {
+        for (std::size_t j = 0; j < tile.group_size; ++j)
+            tile.codes[first + j] = round_element<Q>(rounding, tile, first + j);
+    } else if (batch.full[i]) {
+        encode_stochastic<Q, kDeltas, true>(rounding, tile, w, first);
     } else {
-        encode_nearest(w, batch.inv[i], tile.group_size, tile.codes + first);
+        encode_stochastic<Q, kDeltas, false>(rounding, tile, w, first);
     }
 }
 
 /// Batch by batch in three steps: side by side, the reductions and divisions of many small groups
 /// overlap.
-template <class Q, Deltas kDeltas>
+template <class Q, Deltas kDeltas, bool kDraws>
 std::size_t encode_groups(const GroupTile& tile) {
-    const F df;
-    const std::size_t lanes = hn::Lanes(df);
+    const U du;
+    const std::size_t lanes = hn::Lanes(du);
     const std::size_t size = tile.group_size;
     const std::size_t most = batch_groups(size);
     Batch batch;
     for (std::size_t begin = 0; begin < tile.groups; begin += most) {
         const std::size_t count = HWY_MIN(most, tile.groups - begin);
         const float* w = kDeltas == Deltas::added ? tile.w + begin * size : tile.buffer;
-        batch.finite = true;
+        batch.largest = hn::Zero(du);
         for (std::size_t i = 0; i < count; ++i) {
             float* made = tile.buffer == nullptr ? nullptr : tile.buffer + i * size;
-            scan_group<kDeltas>(tile, begin + i, made, batch, i);
+            scan_group<Q, kDeltas, kDraws>(tile, begin + i, made, batch, i);
         }
         std::size_t good = count;
-        if (HWY_UNLIKELY(!batch.finite)) good = first_bad_group(w, size, count);
+        if (HWY_UNLIKELY(largest_of(batch.largest, 0) >= infinity_bits)) {
+            good = first_bad_group(w, size, count);
+        }
 
         const std::size_t padded = (count + lanes - 1) / lanes * lanes;
         for (std::size_t i = count * lanes; i < padded * lanes; ++i) {
             batch.min_lanes[i] = batch.max_lanes[i] = batch.change_lanes[i] = 0.0F;
         }
-        for (std::size_t i = 0; i < padded; ++i) {
-            batch.old_scale[i] = i < count && tile.mode != RoundingMode::nearest
-                                     ? load_f32(tile.old_scales, begin + i)
-                                     : 0.0F;
+        for (std::size_t i = 0; kDraws && i < padded; ++i) {
+            batch.old_scale[i] = i < count ? load_f32(tile.old_scales, begin + i) : 0.0F;
         }
         for (std::size_t i = 0; i < padded; i += lanes)
-            decide_groups<Q>(batch, i, tile.mode);
+            decide_groups<Q, kDraws>(batch, i, tile.mode);
 
         for (std::size_t i = 0; i < count; ++i) {
             const bool storable = i < good && (!batch.touched[i] || batch.storable[i] != 0);
             if (HWY_UNLIKELY(!storable)) return begin + i;
-            encode_group<Q, kDeltas>(tile, begin + i, w + i * size, batch, i);
+            encode_group<Q, kDeltas, kDraws>(tile, begin + i, w + i * size, batch, i);
         }
     }
     return tile.groups;
 }
 
+template <class Q, Deltas kDeltas>
+std::size_t encode_by_mode(const GroupTile& tile) {
+    return tile.mode == RoundingMode::nearest ? encode_groups<Q, kDeltas, false>(tile)
+                                              : encode_groups<Q, kDeltas, true>(tile);
+}
+
 template <class Q>
 std::size_t encode(const GroupTile& tile) {
-    if (tile.w != nullptr) return encode_groups<Q, Deltas::added>(tile);
-    return tile.operands.size() == 1 ? encode_groups<Q, Deltas::one>(tile)
-                                     : encode_groups<Q, Deltas::many>(tile);
+    if (tile.w != nullptr) return encode_by_mode<Q, Deltas::added>(tile);
+    return tile.operands.size() == 1 ? encode_by_mode<Q, Deltas::one>(tile)
+                                     : encode_by_mode<Q, Deltas::many>(tile);
 }
 
 using VD = hn::Vec<D>;

@@ -19,9 +19,8 @@ inline constexpr std::uint32_t infinity_bits = 0x7f800000U;
 /// Columns of a packed panel of A (see `LowRankOperand`).
 inline constexpr std::size_t panel_width = 16;
 
-/// Rows that low-rank kernels work on at once: with a panel's columns their sums fill the
-/// registers. Tiles had better have a multiple of them.
-inline constexpr std::size_t low_rank_rows_at_once = 4;
+/// The most rows that low-rank kernels work on at once. Tiles had better have a multiple of them.
+inline constexpr std::size_t low_rank_rows_at_once = 8;
 
 /// A low-rank delta c * B * A, with A packed so that a kernel reads it contiguously.
 struct LowRankOperand {
@@ -35,6 +34,7 @@ struct LowRankOperand {
 struct DenseOperand {
     const std::byte* values = nullptr;  ///< f32 of the tile's elements
     float strength = 1;
+    bool streamed = false;  ///< comes from memory, and so do the next tile's, which lie behind it
 };
 
 /// Part of a tensor on its way from old values to new ones.

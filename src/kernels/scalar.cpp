@@ -127,6 +127,7 @@ std::size_t encode(const GroupTile& tile) {
             extremes.take(element.w, element.old);
             touched = touched || element.touched;
         }
+        if (!extremes.finite) return g;
         std::int8_t* codes = tile.codes + first;
         if (!touched) {
             std::copy_n(tile.old_codes + first, tile.group_size, codes);
