@@ -49,6 +49,16 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
     return row.back();
 }
 
+/// How much is mapped at most after so many bytes of a model: no package is larger than itself, and
+/// a delta has up to eight times the bytes of the weights that it is for (f32 upon q4_0).
+std::uint64_t bytes_seen(std::uint64_t of_model, std::span<const PackageInput> packages) {
+    std::uint64_t seen = of_model;
+    for (const PackageInput& package : packages) {
+        seen += std::min<std::uint64_t>(package.file.bytes().size(), 8 * of_model);
+    }
+    return seen;
+}
+
 /// What a reader tells: shown, and used to keep the memory small. Nothing is cancelled: until work
 /// is begun a signal ends the process by itself.
 class ReadingProgress {
@@ -72,8 +82,10 @@ PageRelease::PageRelease(const MappedFile& model, std::span<const PackageInput> 
     : files_({&model}) {
     for (const PackageInput& package : packages)
         files_.push_back(&package.file);
-    // A delta has up to eight times the bytes of the weights that it is for: f32 upon q4_0.
-    bytes_between_ = (std::uint64_t{128} << 20) / (1 + 8 * packages.size());
+    constexpr std::uint64_t most = std::uint64_t{128} << 20;
+    constexpr std::uint64_t least = std::uint64_t{1} << 20;
+    while (bytes_between_ > least && bytes_seen(bytes_between_, packages) > most)
+        bytes_between_ /= 2;
 }
 
 void PageRelease::update(std::uint64_t done) {
