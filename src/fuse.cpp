@@ -7,6 +7,7 @@
 #include <cstring>
 #include <type_traits>
 
+#include "kernels/element.hpp"
 #include "trlm/adapt/checksum.hpp"
 
 namespace trlm::adapt {
@@ -27,6 +28,9 @@ constexpr std::uint64_t expand_below = 16;
 /// How many elements ahead the target of a scattered delta is fetched.
 constexpr std::uint64_t prefetch_ahead = 32;
 
+/// Bits of a mask that become a list of indexes together: a multiple of 8.
+constexpr std::uint64_t bits_at_once = 32'768;
+
 std::uint64_t random_key(std::uint64_t seed, std::uint64_t name_hash) {
     std::array<std::byte, 16> bytes{};
     store(MutableBytes(bytes), 0, seed);
@@ -34,23 +38,14 @@ std::uint64_t random_key(std::uint64_t seed, std::uint64_t name_hash) {
     return xxh3_64(bytes);
 }
 
-/// 64 bits of a mask from bit 64 * `word` on; zeros past its end.
-std::uint64_t mask_word(Bytes mask, std::uint64_t word) {
-    const std::uint64_t at = word * 8;
-    if (at + 8 <= mask.size()) return load<std::uint64_t>(mask, at);
-    std::uint64_t bits = 0;
-    if (at < mask.size()) std::memcpy(&bits, mask.data() + at, mask.size() - at);
-    return bits;
-}
-
 /// For each stretch of a bitmask, how many of its bits are set before it.
-std::vector<std::uint64_t> count_values(Bytes mask) {
-    constexpr std::uint64_t words = mask_stretch / 64;
+std::vector<std::uint64_t> count_values(const kernels::Table& kernels, Bytes mask) {
+    constexpr std::uint64_t bytes = mask_stretch / 8;
     std::vector<std::uint64_t> before;
     std::uint64_t total = 0;
-    for (std::uint64_t word = 0; word * 8 < mask.size(); ++word) {
-        if (word % words == 0) before.push_back(total);
-        total += static_cast<std::uint64_t>(std::popcount(mask_word(mask, word)));
+    for (std::uint64_t at = 0; at < mask.size(); at += bytes) {
+        before.push_back(total);
+        total += kernels.count_bits(mask.data() + at, std::min(bytes, mask.size() - at));
     }
     return before;
 }
@@ -68,6 +63,41 @@ std::uint64_t lower_bound_index(Bytes positions, std::uint64_t count, std::uint6
         }
     }
     return first;
+}
+
+/// Values that are added at given places.
+struct ScatteredValues {
+    const std::byte* indexes = nullptr;  ///< u32; the element is index + base modulo 2^64
+    std::uint64_t base = 0;
+    const std::byte* values = nullptr;  ///< f32
+    std::uint64_t count = 0;
+    float strength = 1;
+
+    [[nodiscard]] std::uint64_t element(std::uint64_t i) const noexcept {
+        std::uint32_t index = 0;
+        std::memcpy(&index, indexes + i * sizeof index, sizeof index);
+        return index + base;
+    }
+};
+
+/// w += strength * value where that is not zero; marks these in `touched` unless null. Returns the
+/// bits of the largest magnitude of what was added to.
+std::uint32_t add_scattered(const ScatteredValues& scattered, float* w, std::uint32_t* touched) {
+    const std::uint64_t count = scattered.count;
+    for (std::uint64_t i = 0; i < std::min(prefetch_ahead, count); ++i)
+        __builtin_prefetch(w + scattered.element(i), 1);
+    std::uint32_t largest = 0;
+    for (std::uint64_t i = 0; i < count; ++i) {
+        const std::uint64_t ahead = std::min(i + prefetch_ahead, count - 1);
+        __builtin_prefetch(w + scattered.element(ahead), 1);
+        const float delta = scattered.strength * kernels::load_f32(scattered.values, i);
+        if (delta == 0.0F) continue;
+        const std::uint64_t at = scattered.element(i);
+        w[at] = w[at] + delta;
+        if (touched != nullptr) touched[at] = ~0U;
+        largest = std::max(largest, kernels::magnitude_bits(w[at]));
+    }
+    return largest;
 }
 
 }  // namespace
@@ -89,7 +119,7 @@ TensorFuser::TensorFuser(const TensorView& tensor, std::span<const PlannedDelta>
             ++low_rank_;
         } else if (const auto* sparse = std::get_if<SparseDelta>(&planned.delta);
                    sparse != nullptr && sparse->encoding == SparseEncoding::bitmask) {
-            operand.values_before = count_values(sparse->positions);
+            operand.values_before = count_values(kernels, sparse->positions);
             // Rows must start at whole bytes of the mask.
             operand.expanded = sparse->count >= rows_ * cols_ / expand_below && cols_ % 8 == 0;
         }
@@ -141,13 +171,14 @@ bool TensorFuser::is_low_rank(const Operand& operand) noexcept {
 /// Stored values of a bitmask before an element.
 std::uint64_t TensorFuser::values_before(const Operand& operand, std::uint64_t element) const {
     const Bytes mask = std::get<SparseDelta>(operand.delta).positions;
-    std::uint64_t word = element / mask_stretch * (mask_stretch / 64);
-    std::uint64_t before = operand.values_before[element / mask_stretch];
-    for (; word < element / 64; ++word) {
-        before += static_cast<std::uint64_t>(std::popcount(mask_word(mask, word)));
-    }
-    const std::uint64_t below = (std::uint64_t{1} << element % 64) - 1;
-    return before + static_cast<std::uint64_t>(std::popcount(mask_word(mask, word) & below));
+    const std::uint64_t stretch = element / mask_stretch;
+    const std::uint64_t begin = stretch * mask_stretch / 8;
+    const std::uint64_t before = operand.values_before[stretch] +
+                                 kernels_->count_bits(mask.data() + begin, element / 8 - begin);
+    if (element % 8 == 0) return before;
+    const unsigned below = (1U << element % 8) - 1;
+    const unsigned bits = std::to_integer<unsigned>(mask[element / 8]) & below;
+    return before + static_cast<std::uint64_t>(std::popcount(bits));
 }
 
 bool TensorFuser::touches(const Operand& operand, const Tile& tile) const {
@@ -163,43 +194,47 @@ bool TensorFuser::touches(const Operand& operand, const Tile& tile) const {
     return values_before(operand, begin) < last;
 }
 
-/// Adds a sparse delta element by element; `first_bad` becomes the first flat index whose new value
-/// is not finite, if that is smaller.
-void TensorFuser::scatter(const Operand& operand, const Tile& tile, float* w,
-                          std::uint32_t* touched, std::uint64_t& first_bad) const {
+/// Adds a sparse delta element by element. Returns the bits of the largest magnitude of what was
+/// added to.
+std::uint32_t TensorFuser::scatter(const Operand& operand, const Tile& tile, FuseScratch& scratch,
+                                   float* w, std::uint32_t* touched) const {
     const auto& sparse = std::get<SparseDelta>(operand.delta);
     const std::uint64_t begin = tile.first_row * cols_;
     const std::uint64_t end = begin + tile.rows * cols_;
-    const auto add = [&](std::uint64_t index, float value) {
-        const float delta = operand.strength * value;
-        if (delta == 0.0F) return;
-        float& element = w[index - begin];
-        element = element + delta;
-        if (touched != nullptr) touched[index - begin] = ~0U;
-        // What is not finite stays so, whatever is added to it later.
-        if (!std::isfinite(element)) first_bad = std::min(first_bad, index);
-    };
+    ScatteredValues some;
+    some.strength = operand.strength;
     if (sparse.encoding == SparseEncoding::index_list) {
         const std::uint64_t first = lower_bound_index(sparse.positions, sparse.count, begin);
         const std::uint64_t last = lower_bound_index(sparse.positions, sparse.count, end);
-        for (std::uint64_t i = first; i < last; ++i) {
-            const std::uint64_t ahead = std::min(i + prefetch_ahead, last - 1);
-            __builtin_prefetch(w + (load<std::uint32_t>(sparse.positions, 4 * ahead) - begin), 1);
-            add(load<std::uint32_t>(sparse.positions, 4 * i), load<float>(sparse.values, 4 * i));
-        }
-        return;
+        some.indexes = sparse.positions.data() + first * sizeof(std::uint32_t);
+        some.base = 0 - begin;
+        some.values = sparse.values.data() + first * sizeof(float);
+        some.count = last - first;
+        return add_scattered(some, w, touched);
     }
-    std::uint64_t value = values_before(operand, begin);
-    for (std::uint64_t word = begin / 64; word * 64 < end; ++word) {
-        std::uint64_t bits = mask_word(sparse.positions, word);
-        if (word * 64 < begin) bits &= ~std::uint64_t{0} << begin % 64;
-        for (; bits != 0; bits &= bits - 1, ++value) {
-            const std::uint64_t index =
-                word * 64 + static_cast<std::uint64_t>(std::countr_zero(bits));
-            if (index >= end) return;
-            add(index, load<float>(sparse.values, 4 * value));
-        }
+    // The bits of a stretch become a list first: then it is known which elements come next.
+    std::uint32_t largest = 0;
+    scratch.indexes.resize(kernels::index_room(bits_at_once / 8 + 1));
+    some.values = sparse.values.data() + values_before(operand, begin) * sizeof(float);
+    for (std::uint64_t from = begin; from < end; from += bits_at_once) {
+        const std::uint64_t to = std::min(from + bits_at_once, end);
+        const std::uint64_t origin = from / 8 * 8;
+        const Bytes mask = slice(sparse.positions, origin / 8, (to + 7) / 8 - origin / 8);
+        const std::uint32_t* first = scratch.indexes.data();
+        const std::uint32_t* last =
+            first + kernels_->find_bits(mask.data(), mask.size(), scratch.indexes.data());
+        // The first and the last byte may have bits of other tiles.
+        while (first != last && origin + *first < from)
+            ++first;
+        while (first != last && origin + last[-1] >= to)
+            --last;
+        some.indexes = reinterpret_cast<const std::byte*>(first);
+        some.base = origin - begin;
+        some.count = static_cast<std::uint64_t>(last - first);
+        largest = std::max(largest, add_scattered(some, w, touched));
+        some.values += some.count * sizeof(float);
     }
+    return largest;
 }
 
 kernels::LowRankOperand TensorFuser::low_rank_operand(const Operand& operand,
@@ -236,13 +271,12 @@ kernels::DenseOperand TensorFuser::dense_operand(const Operand& operand, const T
 std::uint64_t TensorFuser::add_all(const Tile& tile, FuseScratch& scratch, float* w,
                                    std::uint32_t* touched) const {
     const std::uint64_t elements = tile.rows * cols_;
-    const std::uint64_t begin = tile.first_row * cols_;
-    // Of every element after the last operand that looks at all; of those touched by the others.
+    // Of every element after the last operand that looks at all; of those touched by the others:
+    // what is not finite stays so, whatever is added to it later.
     std::uint32_t largest = scattered_ == operands_.size() ? 0 : kernels::infinity_bits;
-    std::uint64_t first_bad = begin + elements;
     for (std::size_t i = 0; i < operands_.size(); ++i) {
         if (is_scattered(operands_[i])) {
-            scatter(operands_[i], tile, w, touched, first_bad);
+            largest = std::max(largest, scatter(operands_[i], tile, scratch, w, touched));
         } else if (is_low_rank(operands_[i])) {
             scratch.low_rank.clear();
             for (; i < operands_.size() && is_low_rank(operands_[i]); ++i) {
@@ -256,7 +290,7 @@ std::uint64_t TensorFuser::add_all(const Tile& tile, FuseScratch& scratch, float
                 dense_operand(operands_[i], tile, scratch.expanded.data()), elements, w, touched);
         }
     }
-    if (largest < kernels::infinity_bits && first_bad == begin + elements) return elements;
+    if (largest < kernels::infinity_bits) return elements;
     return kernels_->first_non_finite(reinterpret_cast<const std::byte*>(w), elements);
 }
 
@@ -273,31 +307,30 @@ void TensorFuser::fuse_f32(const Tile& tile, FuseScratch& scratch, std::byte* pa
     auto* w = reinterpret_cast<float*>(payload);
     const std::uint64_t elements = tile.rows * cols_;
     kernels::GroupTile group;
-    group.values = payload;
     group.old_values = view_.payload.data() + payload_offset(tile);
-    if (group.old_values == payload && survival_) group.old_values = scratch.before.data();
     std::uint64_t bad = elements;
     if (survival_ && scattered_ == 0) {
         make_dense(tile, scratch);
         group.operands = scratch.dense;
+        measure(tile, group, outcome);  // first: what is in place is overwritten next
         std::uint32_t largest = 0;
         for (const kernels::DenseOperand& operand : scratch.dense) {
             largest = kernels_->add_dense(operand, elements, w, nullptr);
         }
         if (largest >= kernels::infinity_bits) bad = kernels_->first_non_finite(payload, elements);
+    } else if (survival_) {
+        if (group.old_values == payload) group.old_values = scratch.before.data();
+        scratch.touched.assign(elements, 0);
+        bad = add_all(tile, scratch, w, scratch.touched.data());
+        group.w = w;
+        group.touched = scratch.touched.data();
+        measure(tile, group, outcome);
     } else {
-        if (survival_) {
-            scratch.touched.assign(elements, 0);
-            group.w = w;
-            group.touched = scratch.touched.data();
-        }
-        bad = add_all(tile, scratch, w, survival_ ? scratch.touched.data() : nullptr);
+        bad = add_all(tile, scratch, w, nullptr);
     }
-    if (bad < elements) {
-        outcome.bad = tile.first_row * cols_ + bad;
-        return;
-    }
-    if (survival_) measure(tile, group, outcome);
+    if (bad == elements) return;
+    outcome.bad = tile.first_row * cols_ + bad;
+    outcome.survival.clear();
 }
 
 /// Every operand as plain values: the kernels then need one pass over the tile.
@@ -395,7 +428,7 @@ void TensorFuser::fuse(const Tile& tile, FuseScratch& scratch, std::byte* payloa
         fuse_quantized(tile, scratch, payload, scales, watch_changes, outcome);
         return;
     }
-    const bool keep_old = in_place && (watch_changes || survival_);
+    const bool keep_old = in_place && (watch_changes || (survival_ && scattered_ > 0));
     if (keep_old) scratch.before.assign(old_payload, old_payload + bytes);
     fuse_f32(tile, scratch, payload, outcome);
     if (watch_changes) {

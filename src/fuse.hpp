@@ -31,6 +31,7 @@ struct FuseScratch {
     std::vector<float> deltas;  // low-rank and bitmask ones, written out
     std::vector<float> expanded;
     std::vector<kernels::LowRankOperand> low_rank;
+    std::vector<std::uint32_t> indexes;  // of a bitmask's bits
     std::vector<std::uint32_t> touched;
     std::vector<std::int8_t> old_codes;  // q4_0, one byte each
     std::vector<std::int8_t> codes;
@@ -92,8 +93,9 @@ private:
     [[nodiscard]] kernels::DenseOperand dense_operand(const Operand& operand, const Tile& tile,
                                                       float* room) const;
     [[nodiscard]] std::uint64_t values_before(const Operand& operand, std::uint64_t element) const;
-    void scatter(const Operand& operand, const Tile& tile, float* w, std::uint32_t* touched,
-                 std::uint64_t& first_bad) const;
+    [[nodiscard]] std::uint32_t scatter(const Operand& operand, const Tile& tile,
+                                        FuseScratch& scratch, float* w,
+                                        std::uint32_t* touched) const;
     [[nodiscard]] std::uint64_t add_all(const Tile& tile, FuseScratch& scratch, float* w,
                                         std::uint32_t* touched) const;
     void fuse_f32(const Tile& tile, FuseScratch& scratch, std::byte* payload,

@@ -154,6 +154,10 @@ private:
     }
 
     void check_bitmask(Bytes chunk, std::uint64_t start) noexcept {
+        if (section_.elements / 8 >= start + chunk.size()) {
+            outcome_.popcount += kernels_.count_bits(chunk.data(), chunk.size());
+            return;
+        }
         const std::uint64_t whole = chunk.size() / sizeof(std::uint64_t);
         for (std::uint64_t i = 0; i < whole; ++i) {
             count_bits(element_at<std::uint64_t>(chunk, i),

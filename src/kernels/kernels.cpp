@@ -3,6 +3,7 @@
 
 #include "kernels/kernels.hpp"
 
+#include <bit>
 #include <cstring>
 #include <limits>
 
@@ -393,6 +394,44 @@ void multiply_low_rank(const LowRankOperand& operand, std::size_t rows, std::siz
     low_rank<Epilogue::store>({&operand, 1}, rows, cols, delta, unmarked(delta));
 }
 
+/// Up to eight bytes of a mask, the first one lowest; zeros behind them.
+HWY_INLINE std::uint64_t mask_word(const std::byte* mask, std::size_t bytes) {
+    std::uint64_t word = 0;
+    if (HWY_LIKELY(bytes >= sizeof word)) {
+        std::memcpy(&word, mask, sizeof word);
+    } else {
+        std::memcpy(&word, mask, bytes);
+    }
+    return word;
+}
+
+std::uint64_t count_bits(const std::byte* mask, std::size_t bytes) {
+    std::uint64_t count = 0;
+    for (std::size_t i = 0; i < bytes; i += sizeof(std::uint64_t)) {
+        count += static_cast<std::uint64_t>(std::popcount(mask_word(mask + i, bytes - i)));
+    }
+    return count;
+}
+
+std::size_t find_bits(const std::byte* mask, std::size_t bytes, std::uint32_t* indexes) {
+    constexpr int at_once = 4;  // so few that a guess how many there are is mostly right
+    static_assert(at_once <= index_room(0));
+    std::uint32_t* next = indexes;
+    for (std::size_t i = 0; i < bytes; i += sizeof(std::uint64_t)) {
+        std::uint64_t word = mask_word(mask + i, bytes - i);
+        const int count = std::popcount(word);
+        for (int found = 0; found < count; found += at_once) {
+            for (int k = 0; k < at_once; ++k) {
+                next[found + k] = static_cast<std::uint32_t>(8 * i) +
+                                  static_cast<std::uint32_t>(std::countr_zero(word));
+                word &= word - 1;
+            }
+        }
+        next += count;
+    }
+    return static_cast<std::size_t>(next - indexes);
+}
+
 std::size_t expand_bits(const std::byte* mask, std::size_t count, const std::byte* stored,
                         [[maybe_unused]] std::size_t readable, float* values) {
     std::size_t taken = 0;
@@ -540,13 +579,23 @@ struct Batch {
     VU largest;                    // magnitude of all groups together, as bits
 };
 
+/// The size of blocks that this project writes gets code of its own, in which the compiler knows
+/// it.
+constexpr std::size_t kUsualBlock = 32;
+constexpr std::size_t kAnySize = 0;
+
+template <std::size_t kSize>
+HWY_INLINE std::size_t group_size(const GroupTile& tile) {
+    return kSize == kAnySize ? tile.group_size : kSize;
+}
+
 /// First step: the new values of group `g`, number `i` of the batch, in `w`, and their extremes.
-template <class Q, Deltas kDeltas, bool kDraws>
+template <class Q, Deltas kDeltas, bool kDraws, std::size_t kSize>
 HWY_INLINE void scan_group(const GroupTile& tile, std::size_t g, float* HWY_RESTRICT w,
                            Batch& batch, std::size_t i) {
     const F df;
     const std::size_t lanes = hn::Lanes(df);
-    const std::size_t count = tile.group_size;
+    const std::size_t count = group_size<kSize>(tile);
     const std::size_t first = g * count;
     const DenseOperand operand = first_operand<kDeltas>(tile);
     // A value that is given and not compared with the old one needs none.
@@ -715,10 +764,37 @@ HWY_INLINE hn::Vec<I8> clamped_codes(hn::Vec<I> x) {
     return hn::DemoteTo(I8(), x);
 }
 
-/// `kFull`: every element is touched, so that each one draws.
-template <class Q, Deltas kDeltas, bool kFull>
-HWY_INLINE void encode_stochastic(const GroupRounding& rounding, const GroupTile& shared,
-                                  const float* HWY_RESTRICT w, std::size_t first) {
+/// Codes of x, each rounded up with the probability of its fraction.
+template <class Q>
+HWY_INLINE hn::Vec<I8> drawn_codes(VF x, UniformLanes& uniform) {
+    const I di;
+    const auto floor = hn::Floor(x);
+    const auto up = hn::RebindMask(di, hn::Lt(uniform.next(), hn::Sub(x, floor)));
+    return clamped_codes<Q>(hn::Sub(hn::ConvertTo(di, floor), hn::VecFromMask(di, up)));
+}
+
+/// Codes of a group all of whose elements are touched, but for those behind the last whole vector;
+/// `index` is that of the first. Returns how many are done.
+template <class Q>
+HWY_INLINE std::size_t draw_all(const float* HWY_RESTRICT w, float inv, std::uint64_t key,
+                                std::uint64_t index, std::size_t count,
+                                std::int8_t* HWY_RESTRICT codes) {
+    const F df;
+    const std::size_t lanes = hn::Lanes(df);
+    const auto vi = hn::Set(df, inv);
+    UniformLanes uniform(key, index);
+    std::size_t j = 0;
+    for (; j + lanes <= count; j += lanes) {
+        const auto x = hn::Mul(hn::LoadU(df, w + j), vi);
+        hn::StoreU(drawn_codes<Q>(x, uniform), I8(), codes + j);
+    }
+    return j;
+}
+
+/// The same of a group that has untouched elements.
+template <class Q, Deltas kDeltas>
+std::size_t draw_touched(const GroupRounding& rounding, const GroupTile& shared,
+                         const float* HWY_RESTRICT w, std::size_t first) {
     const F df;
     const I di;
     const I8 d8;
@@ -730,30 +806,19 @@ HWY_INLINE void encode_stochastic(const GroupRounding& rounding, const GroupTile
     const auto inv = hn::Set(df, rounding.inv);
     const std::int8_t* old_codes = tile.old_codes + first;
     std::int8_t* HWY_RESTRICT codes = tile.codes + first;
-    const std::uint64_t index = tile.first_element + first;
-    UniformLanes uniform(tile.key, index);
+    UniformLanes uniform(tile.key, tile.first_element + first);
     std::size_t j = 0;
     for (; j + lanes <= tile.group_size; j += lanes) {
         const auto x = hn::Mul(hn::LoadU(df, w + j), inv);
-        const auto floor = hn::Floor(x);
-        const auto up = hn::RebindMask(di, hn::Lt(uniform.next(), hn::Sub(x, floor)));
-        const auto drawn =
-            clamped_codes<Q>(hn::Sub(hn::ConvertTo(di, floor), hn::VecFromMask(di, up)));
-        if constexpr (kFull) {
-            hn::StoreU(drawn, d8, codes + j);
-        } else {
-            const auto still =
-                kept ? hn::LoadU(d8, old_codes + j) : clamped_codes<Q>(nearest_code(x));
-            // Deltas again: cheaper than to have kept them.
-            const NewLanes fresh = new_lanes<kDeltas>(tile, operand, hn::Zero(df), first + j);
-            const auto none = hn::RebindMask(di, is_untouched(fresh.marks));
-            const auto code =
-                hn::IfThenElse(none, hn::PromoteTo(di, still), hn::PromoteTo(di, drawn));
-            hn::StoreU(hn::DemoteTo(d8, code), d8, codes + j);
-        }
+        const auto drawn = drawn_codes<Q>(x, uniform);
+        const auto still = kept ? hn::LoadU(d8, old_codes + j) : clamped_codes<Q>(nearest_code(x));
+        // Deltas again: cheaper than to have kept them.
+        const NewLanes fresh = new_lanes<kDeltas>(tile, operand, hn::Zero(df), first + j);
+        const auto none = hn::RebindMask(di, is_untouched(fresh.marks));
+        const auto code = hn::IfThenElse(none, hn::PromoteTo(di, still), hn::PromoteTo(di, drawn));
+        hn::StoreU(hn::DemoteTo(d8, code), d8, codes + j);
     }
-    for (; j < tile.group_size; ++j)
-        codes[j] = round_element<Q>(rounding, tile, first + j);
+    return j;
 }
 
 /// Whether the vector code can draw for a group: not where the low halves of its indexes wrap, nor
@@ -786,44 +851,54 @@ HWY_INLINE void fetch_deltas(const GroupTile& tile, std::size_t at, std::size_t 
     }
 }
 
+/// Codes of a touched group that is not rounded to nearest, number `i` of the batch.
+template <class Q, Deltas kDeltas, std::size_t kSize>
+HWY_INLINE void draw_group(const GroupTile& tile, std::size_t first, const float* w,
+                           const Batch& batch, std::size_t i) {
+    const std::size_t size = group_size<kSize>(tile);
+    const GroupRounding rounding{batch.scale[i], batch.inv[i], true, batch.kept[i] != 0, true};
+    std::size_t done = 0;
+    if (HWY_LIKELY(can_draw(rounding, tile, first))) {
+        done = batch.full[i] ? draw_all<Q>(w, rounding.inv, tile.key, tile.first_element + first,
+                                           size, tile.codes + first)
+                             : draw_touched<Q, kDeltas>(rounding, tile, w, first);
+    }
+    for (; done < size; ++done)
+        tile.codes[first + done] = round_element<Q>(rounding, tile, first + done);
+}
+
 /// Third step: scale and codes of group `g`, number `i` of the batch.
-template <class Q, Deltas kDeltas, bool kDraws>
+template <class Q, Deltas kDeltas, bool kDraws, std::size_t kSize>
 HWY_INLINE void encode_group(const GroupTile& tile, std::size_t g, const float* w,
                              const Batch& batch, std::size_t i) {
-    const std::size_t first = g * tile.group_size;
+    const std::size_t size = group_size<kSize>(tile);
+    const std::size_t first = g * size;
     if (HWY_UNLIKELY(!batch.touched[i])) {
-        std::memcpy(tile.codes + first, tile.old_codes + first, tile.group_size);
+        std::memcpy(tile.codes + first, tile.old_codes + first, size);
         std::memcpy(tile.scales + 4 * g, tile.old_scales + 4 * g, 4);
         return;
     }
     store_f32(tile.scales, g, batch.scale[i]);
-    if (!kDraws || batch.stochastic[i] == 0) {
-        for (std::size_t j = 0; j < tile.group_size; j += encoded_at_once) {
-            const std::size_t count = HWY_MIN(encoded_at_once, tile.group_size - j);
-            fetch_deltas(tile, first + j + batch_groups(tile.group_size) * tile.group_size, count);
-            encode_nearest(w + j, batch.inv[i], count, tile.codes + first + j);
-        }
+    const std::size_t ahead = first + batch_groups(size) * size;
+    if (kDraws && batch.stochastic[i] != 0) {
+        fetch_deltas(tile, ahead, size);
+        draw_group<Q, kDeltas, kSize>(tile, first, w, batch, i);
         return;
     }
-    fetch_deltas(tile, first + batch_groups(tile.group_size) * tile.group_size, tile.group_size);
-    const GroupRounding rounding{batch.scale[i], batch.inv[i], true, batch.kept[i] != 0, true};
-    if (HWY_UNLIKELY(!can_draw(rounding, tile, first))) {
-        for (std::size_t j = 0; j < tile.group_size; ++j)
-            tile.codes[first + j] = round_element<Q>(rounding, tile, first + j);
-    } else if (batch.full[i]) {
-        encode_stochastic<Q, kDeltas, true>(rounding, tile, w, first);
-    } else {
-        encode_stochastic<Q, kDeltas, false>(rounding, tile, w, first);
+    for (std::size_t j = 0; j < size; j += encoded_at_once) {
+        const std::size_t count = HWY_MIN(encoded_at_once, size - j);
+        fetch_deltas(tile, ahead + j, count);
+        encode_nearest(w + j, batch.inv[i], count, tile.codes + first + j);
     }
 }
 
 /// Batch by batch in three steps: side by side, the reductions and divisions of many small groups
 /// overlap.
-template <class Q, Deltas kDeltas, bool kDraws>
+template <class Q, Deltas kDeltas, bool kDraws, std::size_t kSize>
 std::size_t encode_groups(const GroupTile& tile) {
     const U du;
     const std::size_t lanes = hn::Lanes(du);
-    const std::size_t size = tile.group_size;
+    const std::size_t size = group_size<kSize>(tile);
     const std::size_t most = batch_groups(size);
     Batch batch;
     for (std::size_t begin = 0; begin < tile.groups; begin += most) {
@@ -832,7 +907,7 @@ std::size_t encode_groups(const GroupTile& tile) {
         batch.largest = hn::Zero(du);
         for (std::size_t i = 0; i < count; ++i) {
             float* made = tile.buffer == nullptr ? nullptr : tile.buffer + i * size;
-            scan_group<Q, kDeltas, kDraws>(tile, begin + i, made, batch, i);
+            scan_group<Q, kDeltas, kDraws, kSize>(tile, begin + i, made, batch, i);
         }
         std::size_t good = count;
         if (HWY_UNLIKELY(largest_of(batch.largest, 0) >= infinity_bits)) {
@@ -852,21 +927,24 @@ std::size_t encode_groups(const GroupTile& tile) {
         for (std::size_t i = 0; i < count; ++i) {
             const bool storable = i < good && (!batch.touched[i] || batch.storable[i] != 0);
             if (HWY_UNLIKELY(!storable)) return begin + i;
-            encode_group<Q, kDeltas, kDraws>(tile, begin + i, w + i * size, batch, i);
+            encode_group<Q, kDeltas, kDraws, kSize>(tile, begin + i, w + i * size, batch, i);
         }
     }
     return tile.groups;
 }
 
-template <class Q, Deltas kDeltas>
+template <class Q, Deltas kDeltas, std::size_t kSize = kAnySize>
 std::size_t encode_by_mode(const GroupTile& tile) {
-    return tile.mode == RoundingMode::nearest ? encode_groups<Q, kDeltas, false>(tile)
-                                              : encode_groups<Q, kDeltas, true>(tile);
+    return tile.mode == RoundingMode::nearest ? encode_groups<Q, kDeltas, false, kSize>(tile)
+                                              : encode_groups<Q, kDeltas, true, kSize>(tile);
 }
 
 template <class Q>
 std::size_t encode(const GroupTile& tile) {
     if (tile.w != nullptr) return encode_by_mode<Q, Deltas::added>(tile);
+    if (!Q::symmetric && tile.operands.size() == 1 && tile.group_size == kUsualBlock) {
+        return encode_by_mode<Q, Deltas::one, kUsualBlock>(tile);
+    }
     return tile.operands.size() == 1 ? encode_by_mode<Q, Deltas::one>(tile)
                                      : encode_by_mode<Q, Deltas::many>(tile);
 }
@@ -923,17 +1001,16 @@ public:
         const DenseOperand operand = tile.operands.empty() ? DenseOperand{} : tile.operands[0];
         for (const std::size_t end = at + count; at < end; at += lanes, column += lanes) {
             VF old;
-            VF decoded_new;
             if constexpr (kStored == Stored::codes) {
                 old = decoded(tile.old_codes + at, old_scale);
-                decoded_new = decoded(tile.codes + at, scale);
             } else {
                 old = hn::LoadU(df, floats(tile.old_values + at * sizeof(float)));
-                decoded_new = hn::LoadU(df, floats(tile.values + at * sizeof(float)));
             }
             const NewLanes fresh = added ? new_lanes<Deltas::added>(tile, operand, old, at)
                                    : one ? new_lanes<Deltas::one>(tile, operand, old, at)
                                          : new_lanes<Deltas::many>(tile, operand, old, at);
+            VF decoded_new = fresh.w;  // f32 stores what was computed
+            if constexpr (kStored == Stored::codes) decoded_new = decoded(tile.codes + at, scale);
             const auto ones = hn::Set(du, 1U);
             const auto marks = hn::And(fresh.marks, hn::Set(du, 0x7fffffffU));
             const auto difference = hn::Xor(hn::BitCast(du, old), hn::BitCast(du, decoded_new));
@@ -1025,8 +1102,8 @@ RowSurvival survival_of(const GroupTile& tile, std::size_t row, std::size_t cols
 }
 
 RowSurvival survival(const GroupTile& tile, std::size_t row, std::size_t cols) {
-    return tile.values != nullptr ? survival_of<Stored::f32>(tile, row, cols)
-                                  : survival_of<Stored::codes>(tile, row, cols);
+    return tile.old_values != nullptr ? survival_of<Stored::f32>(tile, row, cols)
+                                      : survival_of<Stored::codes>(tile, row, cols);
 }
 
 const Table& table() {
@@ -1041,6 +1118,8 @@ const Table& table() {
         .add_dense = add_dense,
         .add_low_rank = add_low_rank,
         .multiply_low_rank = multiply_low_rank,
+        .count_bits = count_bits,
+        .find_bits = find_bits,
         .expand_bits = expand_bits,
         .encode_q8 = encode<Q8>,
         .encode_q4 = encode<Q4>,

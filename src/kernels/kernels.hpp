@@ -41,13 +41,12 @@ struct DenseOperand {
 ///
 /// Quantized: `groups` groups of `group_size` contiguous elements, each with a scale of its own:
 /// rows of a q8_0 tensor or blocks of a q4_0 one. Codes are one i8 each; q4_0 is unpacked before
-/// and packed after. f32: `old_values` and `values`, one group.
+/// and packed after. f32: `old_values`, one group; what is stored is what was computed.
 ///
 /// The deltas are `operands`; or, where a delta is sparse, they have been added to `w` and marked
 /// in `touched` already.
 struct GroupTile {
     const std::byte* old_values = nullptr;  ///< f32
-    std::byte* values = nullptr;            ///< f32
     const std::int8_t* old_codes = nullptr;
     const std::byte* old_scales = nullptr;
     std::int8_t* codes = nullptr;
@@ -75,6 +74,12 @@ inline constexpr std::size_t elements_at_once = 2048;
 }
 [[nodiscard]] constexpr std::size_t buffer_elements(std::size_t group_size) {
     return batch_groups(group_size) * group_size;
+}
+
+/// Room for the indexes of the bits of `bytes` bytes: some are written before it is known that they
+/// are none.
+[[nodiscard]] constexpr std::size_t index_room(std::size_t bytes) {
+    return 8 * bytes + 4;
 }
 
 /// Sums over a row, in the order that docs/formats.md fixes.
@@ -121,6 +126,13 @@ struct Table {
     /// delta [rows, cols] = c * B * A.
     void (*multiply_low_rank)(const LowRankOperand& operand, std::size_t rows, std::size_t cols,
                               float* delta);
+
+    /// How many bits of `bytes` bytes are set.
+    std::uint64_t (*count_bits)(const std::byte* mask, std::size_t bytes);
+
+    /// The indexes of the set bits, ascending; bit i % 8 of byte i / 8 has index i. Returns how
+    /// many there are. `indexes` has room for `index_room(bytes)`.
+    std::size_t (*find_bits)(const std::byte* mask, std::size_t bytes, std::uint32_t* indexes);
 
     /// values[i] = the next of `stored` where bit i of `mask` is set, else 0, for `count` elements;
     /// `readable` stored values may be read. Returns how many were taken.

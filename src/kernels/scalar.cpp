@@ -1,6 +1,7 @@
 // The kernels in plain C++: what every instruction set must agree with.
 
 #include <algorithm>
+#include <bit>
 
 #include "kernels/element.hpp"
 #include "kernels/kernels.hpp"
@@ -105,6 +106,23 @@ void multiply_low_rank(const LowRankOperand& operand, std::size_t rows, std::siz
     }
 }
 
+std::uint64_t count_bits(const std::byte* mask, std::size_t bytes) {
+    std::uint64_t count = 0;
+    for (std::size_t i = 0; i < bytes; ++i) {
+        count += static_cast<std::uint64_t>(std::popcount(std::to_integer<unsigned>(mask[i])));
+    }
+    return count;
+}
+
+std::size_t find_bits(const std::byte* mask, std::size_t bytes, std::uint32_t* indexes) {
+    std::size_t found = 0;
+    for (std::size_t i = 0; i < 8 * bytes; ++i) {
+        const bool set = (std::to_integer<unsigned>(mask[i / 8]) >> (i % 8) & 1U) != 0;
+        if (set) indexes[found++] = static_cast<std::uint32_t>(i);
+    }
+    return found;
+}
+
 std::size_t expand_bits(const std::byte* mask, std::size_t count, const std::byte* stored,
                         std::size_t /*readable*/, float* values) {
     std::size_t taken = 0;
@@ -169,6 +187,8 @@ const Table& scalar_table() {
         .add_dense = add_dense,
         .add_low_rank = add_low_rank,
         .multiply_low_rank = multiply_low_rank,
+        .count_bits = count_bits,
+        .find_bits = find_bits,
         .expand_bits = expand_bits,
         .encode_q8 = encode<Q8>,
         .encode_q4 = encode<Q4>,

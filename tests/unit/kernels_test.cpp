@@ -319,6 +319,32 @@ TEST_CASE("bits spread values over their places") {
     }
 }
 
+TEST_CASE("the bits of a mask are counted and found in order") {
+    Values values(9);
+    for (const Table* table : available()) {
+        INFO("target " << table->name);
+        for (std::size_t bytes = 0; bytes < 40; ++bytes) {
+            // All bits, none, and some.
+            ByteVector some = values.bytes(bytes);
+            for (std::size_t i = 0; i < bytes / 2; ++i)
+                some[i] &= values.bytes(1)[0] & values.bytes(1)[0];
+            for (const ByteVector& mask :
+                 {ByteVector(bytes, std::byte{0xff}), ByteVector(bytes), some}) {
+                std::vector<std::uint32_t> expected;
+                for (std::uint32_t i = 0; i < 8 * bytes; ++i) {
+                    if ((std::to_integer<unsigned>(mask[i / 8]) >> i % 8 & 1U) != 0) {
+                        expected.push_back(i);
+                    }
+                }
+                CHECK(table->count_bits(mask.data(), bytes) == expected.size());
+                std::vector<std::uint32_t> found(index_room(bytes));
+                found.resize(table->find_bits(mask.data(), bytes, found.data()));
+                CHECK(found == expected);
+            }
+        }
+    }
+}
+
 TEST_CASE("low-rank deltas are c times the sum over k in order") {
     const FpEnvironment environment;
     // Column 0: 2^24 + 1 + 1 from the left is 2^24; from the right it would be 2^24 + 2.
@@ -556,7 +582,6 @@ TEST_CASE("every target measures survival of f32 alike") {
             scalar_table().add_dense(operands[0], 2 * cols, w.data(), touched.data());
             GroupTile tile;
             tile.old_values = old_bytes.data();
-            tile.values = reinterpret_cast<std::byte*>(w.data());
             tile.operands = operands;
             GroupTile given = tile;
             given.operands = {};
@@ -588,7 +613,6 @@ TEST_CASE("survival sums go by columns modulo eight") {
         GroupTile tile;
         const Unaligned old_bytes(old);
         tile.old_values = old_bytes.data();
-        tile.values = reinterpret_cast<std::byte*>(w.data());
         tile.w = w.data();
         tile.touched = touched.data();
         const RowSurvival row = table->survival(tile, 0, 17);
