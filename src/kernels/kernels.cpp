@@ -292,6 +292,7 @@ HWY_INLINE void low_rank_block(std::span<const LowRankOperand> operands, std::si
     for (std::size_t i = 0; i < kRows; ++i) {
         for (std::size_t v = 0; v < Sums::kVectors; ++v) {
             deltas[i][v] = hn::Zero(du);
+            value[i][v] = hn::Zero(df);
             if constexpr (kEpilogue != Epilogue::store) {
                 value[i][v] = hn::LoadU(df, w + (row + i) * stride + v * lanes);
             }
@@ -576,7 +577,6 @@ struct Batch {
     alignas(64) std::uint32_t storable[groups_at_once];
     bool touched[groups_at_once];  // any element
     bool full[groups_at_once];     // every element
-    VU largest;                    // magnitude of all groups together, as bits
 };
 
 /// The size of blocks that this project writes gets code of its own, in which the compiler knows
@@ -589,10 +589,11 @@ HWY_INLINE std::size_t group_size(const GroupTile& tile) {
     return kSize == kAnySize ? tile.group_size : kSize;
 }
 
-/// First step: the new values of group `g`, number `i` of the batch, in `w`, and their extremes.
+/// First step: the new values of group `g`, number `i` of the batch, in `w`, and their extremes;
+/// `largest` grows with them.
 template <class Q, Deltas kDeltas, bool kDraws, std::size_t kSize>
 HWY_INLINE void scan_group(const GroupTile& tile, std::size_t g, float* HWY_RESTRICT w,
-                           Batch& batch, std::size_t i) {
+                           Batch& batch, std::size_t i, VU& largest) {
     const F df;
     const std::size_t lanes = hn::Lanes(df);
     const std::size_t count = group_size<kSize>(tile);
@@ -624,7 +625,7 @@ HWY_INLINE void scan_group(const GroupTile& tile, std::size_t g, float* HWY_REST
         }
         all.take(end);
     }
-    batch.largest = hn::Max(batch.largest, all.largest);
+    largest = hn::Max(largest, all.largest);
     batch.touched[i] = any;
     batch.full[i] = full;
     if constexpr (Q::symmetric) {
@@ -904,13 +905,13 @@ std::size_t encode_groups(const GroupTile& tile) {
     for (std::size_t begin = 0; begin < tile.groups; begin += most) {
         const std::size_t count = HWY_MIN(most, tile.groups - begin);
         const float* w = kDeltas == Deltas::added ? tile.w + begin * size : tile.buffer;
-        batch.largest = hn::Zero(du);
+        auto largest = hn::Zero(du);  // magnitude of all groups together, as bits
         for (std::size_t i = 0; i < count; ++i) {
             float* made = tile.buffer == nullptr ? nullptr : tile.buffer + i * size;
-            scan_group<Q, kDeltas, kDraws, kSize>(tile, begin + i, made, batch, i);
+            scan_group<Q, kDeltas, kDraws, kSize>(tile, begin + i, made, batch, i, largest);
         }
         std::size_t good = count;
-        if (HWY_UNLIKELY(largest_of(batch.largest, 0) >= infinity_bits)) {
+        if (HWY_UNLIKELY(largest_of(largest, 0) >= infinity_bits)) {
             good = first_bad_group(w, size, count);
         }
 
