@@ -13,10 +13,12 @@
 #include "fp_environment.hpp"
 #include "fuse.hpp"
 #include "guard.hpp"
+#include "read_back.hpp"
 #include "scratch_pool.hpp"
 #include "trlm/adapt/checksum.hpp"
 #include "trlm/adapt/file.hpp"
 #include "trlm/adapt/simd.hpp"
+#include "trlm/adapt/undo.hpp"
 
 namespace trlm::adapt {
 namespace {
@@ -362,20 +364,67 @@ private:
     std::thread thread_;
 };
 
-/// SHA-256 of a finished temporary file, read once.
-Result<Digest> digest_of(const OutputFile& file, std::uint64_t bytes, const Progress& progress) {
-    constexpr std::uint64_t buffer_bytes = 262'144;  // stays in the second-level cache
-    Sha256 sha;
-    std::vector<std::byte> buffer(buffer_bytes);
-    for (std::uint64_t at = 0; at < bytes;) {
-        const std::uint64_t piece = std::min<std::uint64_t>(buffer.size(), bytes - at);
-        const MutableBytes part(buffer.data(), piece);
-        if (Status read = file.read_at(at, part); !read) return failure(std::move(read.error()));
-        sha.update(part);
-        at += piece;
-        if (progress && !progress(bytes, bytes)) return failure(cancelled_before_publishing());
+/// A new model in its temporary file, sealed and without a name.
+struct WrittenModel {
+    OutputFile file;
+    ApplyReport report;
+};
+
+Result<WrittenModel> write_model(const ApplyPlan& plan, const std::string& path,
+                                 const ApplyOptions& options) {
+    auto file = OutputFile::create(path, plan.output_bytes);
+    if (!file) return failure(std::move(file.error()));
+    Findings write_error;
+    auto report = apply_to_sink(
+        plan,
+        [&](Bytes bytes) {
+            Status written = file->write(bytes);
+            if (!written) write_error = std::move(written.error());
+            return !write_error.has_errors();
+        },
+        options);
+    if (write_error.has_errors()) return failure(std::move(write_error));
+    if (!report) return failure(std::move(report.error()));
+    const auto checksum = checksum_bytes(report->internal_checksum);
+    if (Status sealed = file->write_at(slm1_checksum_offset, checksum); !sealed) {
+        return failure(std::move(sealed.error()));
     }
+    return WrittenModel{std::move(*file), std::move(*report)};
+}
+
+/// Reads a new model once: its SHA-256, and, with `undo`, what undoes it. Meanwhile the file is on
+/// its way to the disk.
+Result<Digest> read_model_back(WrittenModel& model, UndoWriter* undo, const Progress& progress) {
+    Synchronization synchronization(model.file);
+    const std::uint64_t total = model.report.bytes;
+    std::uint64_t done = 0;
+    Sha256 sha;
+    const Status read = read_back(model.file, total, [&](Bytes piece) -> Status {
+        sha.update(piece);
+        if (undo != nullptr) {
+            if (Status added = undo->add(piece); !added) return added;
+        }
+        done += piece.size();
+        // With an undo file the base is read once more, which takes its time.
+        if (progress && !progress(undo != nullptr ? done : total, total)) {
+            return failure(cancelled_before_publishing());
+        }
+        return {};
+    });
+    if (!read) return failure(read.error());
+    if (Status synchronized = synchronization.finish(); !synchronized) {
+        return failure(std::move(synchronized.error()));
+    }
+    if (progress && !progress(total, total)) return failure(cancelled_before_publishing());
     return sha.finish();
+}
+
+/// Why a model was not published, and what became of its undo file, which was.
+Findings withdrawn(UndoWriter& undo, Findings why) {
+    if (Status withdrawn_undo = undo.withdraw(); !withdrawn_undo) {
+        why.append(std::move(withdrawn_undo).error());
+    }
+    return why;
 }
 
 }  // namespace
@@ -444,36 +493,37 @@ Result<ApplyReport> apply_to_memory(const ApplyPlan& plan, std::vector<std::byte
 Result<DigestedReport> apply_to_file(const ApplyPlan& plan, const std::string& path, bool replace,
                                      const ApplyOptions& options) {
     return guarded([&]() -> Result<DigestedReport> {
-        auto file = OutputFile::create(path, plan.output_bytes);
-        if (!file) return failure(std::move(file.error()));
-        Findings write_error;
-        auto report = apply_to_sink(
-            plan,
-            [&](Bytes bytes) {
-                Status written = file->write(bytes);
-                if (!written) write_error = std::move(written.error());
-                return !write_error.has_errors();
-            },
-            options);
-        if (write_error.has_errors()) return failure(std::move(write_error));
-        if (!report) return failure(std::move(report.error()));
-        const auto checksum = checksum_bytes(report->internal_checksum);
-        if (Status sealed = file->write_at(slm1_checksum_offset, checksum); !sealed) {
-            return failure(std::move(sealed.error()));
-        }
-        Synchronization synchronization(*file);
-        auto digest = digest_of(*file, plan.output_bytes, options.progress);
-        if (!digest) return failure(std::move(digest.error()));
-        if (Status synchronized = synchronization.finish(); !synchronized) {
-            return failure(std::move(synchronized.error()));
-        }
-        if (options.progress && !options.progress(plan.output_bytes, plan.output_bytes)) {
-            return failure(cancelled_before_publishing());
-        }
-        if (Status published = file->commit(replace); !published) {
+        auto model = write_model(plan, path, options);
+        if (!model) return failure(std::move(model.error()));
+        const auto digest = read_model_back(*model, nullptr, options.progress);
+        if (!digest) return failure(digest.error());
+        if (Status published = model->file.commit(replace); !published) {
             return failure(std::move(published.error()));
         }
-        return DigestedReport{std::move(*report), *digest};
+        return DigestedReport{std::move(model->report), *digest};
+    });
+}
+
+Result<UndoableReport> apply_with_undo(const ApplyPlan& plan, const std::string& path,
+                                       const std::string& undo_path, bool replace,
+                                       const ApplyOptions& options) {
+    return guarded([&]() -> Result<UndoableReport> {
+        auto undo = UndoWriter::create(undo_path, plan.model->bytes());
+        if (!undo) return failure(std::move(undo.error()));
+        auto model = write_model(plan, path, options);
+        if (!model) return failure(std::move(model.error()));
+        const auto digest = read_model_back(*model, &*undo, options.progress);
+        if (!digest) return failure(digest.error());
+        const auto undo_report = undo->finish(*digest);
+        if (!undo_report) return failure(undo_report.error());
+        // The undo file first: there is no moment at which the model lies there without it.
+        if (Status published = undo->publish(replace); !published) {
+            return failure(std::move(published.error()));
+        }
+        if (Status published = model->file.commit(replace); !published) {
+            return failure(withdrawn(*undo, std::move(published.error())));
+        }
+        return UndoableReport{{std::move(model->report), *digest}, *undo_report};
     });
 }
 

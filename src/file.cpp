@@ -132,6 +132,8 @@ struct OutputFile::State {
     std::uint64_t written = 0;
     std::uint64_t on_its_way = 0;      // bytes that the system was told to bring to the disk
     std::atomic<bool> failed = false;  // set by `read_at` and `synchronize`, perhaps at once
+    bool published = false;            // under its name
+    bool replaced = false;             // another file, by being published
 
     State() = default;
     State(const State&) = delete;
@@ -418,13 +420,11 @@ Status OutputFile::commit(bool replace) {
         const int folder = state.folder.number();
         const char* const from = state.temporary.c_str();
         const char* const to = state.name.c_str();
-        int error = 0;
-        if (replace) {
+        int error = rename_if_absent(folder, from, to);
+        if (error == EEXIST && replace) {
             error = ::renameat(folder, from, folder, to) == 0 ? 0 : errno;
-        } else {
-            error = rename_if_absent(folder, from, to);
-        }
-        if (error == EEXIST) {
+            state.replaced = error == 0;
+        } else if (error == EEXIST) {
             state.failed = true;
             return failure(file_finding(FindingCode::usage_error, state.path,
                                         "exists and is not to be replaced"));
@@ -433,9 +433,25 @@ Status OutputFile::commit(bool replace) {
         state.temporary.clear();
 
         if (const int folder_error = trlm::adapt::synchronize(folder); folder_error != 0) {
-            if (!replace) ::unlinkat(folder, to, 0);
+            if (!state.replaced) ::unlinkat(folder, to, 0);
             return state.fail("its name cannot be brought to the disk", folder_error);
         }
+        state.published = true;
+        return {};
+    });
+}
+
+Status OutputFile::withdraw() {
+    return guarded([&]() -> Status {
+        State& state = *state_;
+        if (!state.published) return {};
+        if (state.replaced) {
+            return state.fail("has replaced the file of this name and stays");
+        }
+        if (::unlinkat(state.folder.number(), state.name.c_str(), 0) != 0) {
+            return state.fail("cannot be removed again", errno);
+        }
+        state.published = false;
         return {};
     });
 }

@@ -15,6 +15,7 @@
 #include "trlm/adapt/result.hpp"
 #include "trlm/adapt/rounding.hpp"
 #include "trlm/adapt/survival.hpp"
+#include "trlm/adapt/undo.hpp"
 
 namespace trlm::adapt {
 
@@ -72,6 +73,21 @@ struct DigestedReport {
 /// digest is computed, another thread, where one can be had, brings the file to the disk.
 [[nodiscard]] Result<DigestedReport> apply_to_file(const ApplyPlan& plan, const std::string& path,
                                                    bool replace, const ApplyOptions& options = {});
+
+/// An application that can be undone.
+struct UndoableReport {
+    DigestedReport applied;
+    UndoReport undo;
+};
+
+/// The same, and also writes to `undo_path` what turns the new model back into the base, bit for
+/// bit (undo.hpp). The undo file is published before the new model, so that there is no moment at
+/// which the new model lies there without it; on any failure neither remains. `replace` holds for
+/// both; an undo file that has replaced another is not taken back, which is `output_failed` beside
+/// the reason. `options.progress` is told of a second pass, from 0 on. docs/formats.md, section 6
+[[nodiscard]] Result<UndoableReport> apply_with_undo(const ApplyPlan& plan, const std::string& path,
+                                                     const std::string& undo_path, bool replace,
+                                                     const ApplyOptions& options = {});
 
 /// What `apply_to_file` would give, without writing anything.
 [[nodiscard]] Result<DigestedReport> predict(const ApplyPlan& plan,

@@ -63,6 +63,10 @@ public:
     /// `usage_error` and stays as it is.
     [[nodiscard]] Status commit(bool replace);
 
+    /// Takes back what `commit` published: removes the file. `output_failed` when it cannot be
+    /// removed, or when it has replaced another, which cannot be brought back; it stays then.
+    [[nodiscard]] Status withdraw();
+
 private:
     struct State;
     explicit OutputFile(std::unique_ptr<State> state) noexcept;
