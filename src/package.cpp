@@ -31,15 +31,15 @@ using package_rules::number_text;
 using package_rules::read_number;
 
 constexpr std::pair<std::string_view, FileFormat> magics[] = {
-    {"SLM1", FileFormat::slm1},
-    {"ADP1", FileFormat::adp1},
-    {"ASP1", FileFormat::asp1},
-    {"ALR1", FileFormat::alr1},
+    {"SLM1", FileFormat::slm1}, {"ADP1", FileFormat::adp1}, {"ASP1", FileFormat::asp1},
+    {"ALR1", FileFormat::alr1}, {"UND1", FileFormat::und1},
 };
 
 // Files that people take for adapter packages, by their first bytes.
 constexpr std::pair<std::string_view, std::string_view> foreign_files[] = {
     {"SLM1", "an SLM1 model, but an adapter package is expected: were the arguments swapped?"},
+    {"UND1",
+     "an undo file, but an adapter package is expected; trlm-adapt revert takes undo files"},
     {"GGUF", "a GGUF file, but an adapter package is expected; check which file was given"},
     {"PK\x03\x04",
      "a zip archive, perhaps a checkpoint, but an adapter package is expected; check "

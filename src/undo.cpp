@@ -697,9 +697,11 @@ Status judge_size(const RevertInput& input) {
 Status judge_digests(const RevertInput& input, const Digest& output, const Digest& base) {
     const Undo& undo = *input.undo;
     if (output != undo.output_digest()) {
+        const std::string_view message =
+            output == undo.base_digest() ? "the file is the base already; there is nothing to undo"
+                                         : "the file is not the one that the undo file is for";
         return failure(
-            stale(input, other_digest("the file is not the one that the undo file is for",
-                                      undo.output_digest(), output)));
+            stale(input, other_digest(std::string(message), undo.output_digest(), output)));
     }
     if (base == undo.base_digest()) return {};
     Finding finding = other_digest(

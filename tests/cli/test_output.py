@@ -10,7 +10,8 @@ import termios
 import support
 from support import CANNOT_CHECK, INVALID, OK, USAGE, data, vector, write
 
-COMMANDS = ['validate', 'inspect', 'apply', 'digest', 'explain', 'limits', 'version']
+COMMANDS = ['validate', 'inspect', 'apply', 'revert', 'digest', 'explain', 'limits',
+            'version']
 ESCAPE = '\x1b'
 
 
@@ -43,7 +44,8 @@ class Usage(support.Case):
                  (['validate', '--frobnicate', 'x'], 'validate'), (['inspect'], 'inspect'),
                  (['inspect', 'a', 'b'], 'inspect'), (['apply'], 'apply'),
                  (['apply', 'model'], 'apply'), (['digest'], 'digest'),
-                 (['apply', 'a', 'b', '--undo', 'c'], 'apply'),
+                 (['apply', 'a', 'b', '--undo'], 'apply'), (['revert', 'a'], 'revert'),
+                 (['revert', '--undo', 'a'], 'revert'), (['revert', 'a', 'b', '--undo', 'c'], 'revert'),
                  (['apply', 'a', 'b', '--output-dtype', 'f32'], 'apply'),
                  (['apply', 'a', 'b', '--output='], 'apply'),
                  (['limits', 'x'], 'limits'), (['version', '--color', 'blue'], 'version')]

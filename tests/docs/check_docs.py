@@ -32,7 +32,7 @@ import warnings
 import reference
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-COMMANDS = ('validate', 'inspect', 'apply', 'digest', 'explain', 'limits', 'version')
+COMMANDS = ('validate', 'inspect', 'apply', 'revert', 'digest', 'explain', 'limits', 'version')
 VECTORS = 'tests/conformance/vectors'
 
 
@@ -169,13 +169,15 @@ class Checker:
                                 place, 'the file has %s' % right)
 
     def dumped_bytes(self, words):
-        if words[0] != 'apply':
+        if words[0] not in ('apply', 'undo'):
             return read(self.at(words[0]), 'rb')
         with tempfile.TemporaryDirectory() as folder:
             output = os.path.join(folder, 'output.slm')
-            done = self.run(*words, '-o', output)
+            undo = os.path.join(folder, 'output.undo')
+            done = self.run('apply', *words[1:], '-o', output, '--undo', undo)
             self.expect(done.returncode == 0, ' '.join(words), done.stderr)
-            return read(output, 'rb') if done.returncode == 0 else b''
+            shown = undo if words[0] == 'undo' else output
+            return read(shown, 'rb') if done.returncode == 0 else b''
 
     # ------------------------------------------------------------------------- worked examples
 
@@ -473,6 +475,13 @@ def schema_cases():
     yield ['apply', small, zero, '-o', 'z.slm'], 6
     yield ['apply', small, zero, '-o', 'z.slm', '--allow-no-effect'], 0
     yield ['apply', small, lora, '-o', 'y.slm'], 4
+    yield ['apply', model, lora, '-o', 'u.slm', '--undo', 'u.undo'], 0
+    yield ['apply', small, zero, '-o', 'n.slm', '--undo', 'n.undo', '--allow-no-effect'], 0
+    yield ['validate', 'u.undo'], 0
+    yield ['inspect', 'u.undo'], 0
+    yield ['revert', 'u.slm', '--undo', 'u.undo', '-o', 'r.slm'], 0
+    yield ['revert', 'u.slm', '--undo', 'u.undo', '-o', 'r.slm'], 2
+    yield ['revert', 'a.slm', '--undo', 'n.undo', '-o', 's.slm'], 3
     yield ['digest', model, lora], 0
     yield ['digest', 'nothing.slm'], 5
     yield ['explain'], 0

@@ -13,6 +13,7 @@
 #include "support/catch.hpp"
 #include "support/sample.hpp"
 #include "trlm/adapt/checksum.hpp"
+#include "trlm/adapt/file.hpp"
 #include "trlm/adapt/simd.hpp"
 
 using namespace trlm::adapt;
@@ -361,4 +362,103 @@ TEST_CASE("a host that flushes subnormals and rounds upward gets the same bytes"
         std::fesetround(before);
         CHECK(output == expected);
     }
+}
+
+namespace {
+
+ByteVector file_bytes(const std::string& path) {
+    const auto file = MappedFile::open(path);
+    REQUIRE(file);
+    return {file->bytes().begin(), file->bytes().end()};
+}
+
+}  // namespace
+
+TEST_CASE("an undo file gives the base back, the same with every number of threads") {
+    for (const Dtype dtype : {Dtype::f32, Dtype::q8_0, Dtype::q4_0}) {
+        const Setup setup = mixed_stack(dtype);
+        ByteVector first;
+        for (const std::size_t threads : {1, 2, 3, 7}) {
+            const ScratchFolder folder;
+            ApplyOptions options;
+            options.executor = make_executor(threads);
+            const auto done = apply_with_undo(setup.plan(), folder.file("out"), folder.file("undo"),
+                                              /*replace=*/false, options);
+            REQUIRE(done);
+            CHECK(folder.entries() == 2);
+            const ByteVector output = file_bytes(folder.file("out"));
+            CHECK(output == applied(setup));
+            CHECK(sha256(output) == done->applied.digest);
+            const ByteVector undo_file = file_bytes(folder.file("undo"));
+            CHECK(done->undo.bytes == undo_file.size());
+            CHECK(done->undo.digest == sha256(undo_file));
+            if (first.empty()) first = undo_file;
+            CHECK(undo_file == first);
+
+            const auto undo = read_undo(undo_file);
+            REQUIRE(undo);
+            CHECK(undo->run_count() == done->undo.runs);
+            CHECK(undo->restored_bytes() == done->undo.restored_bytes);
+            const auto reverted = revert_to_file({output, &*undo}, folder.file("base"), false);
+            REQUIRE(reverted);
+            CHECK(file_bytes(folder.file("base")) == setup.model_file());
+        }
+    }
+}
+
+TEST_CASE("of an application that fails, neither model nor undo file remains") {
+    const Setup setup = mixed_stack(Dtype::q8_0);
+    const ScratchFolder folder;
+    const auto fails = [&](const ApplyOptions& options, FindingCode code) {
+        const auto done = apply_with_undo(setup.plan(), folder.file("out"), folder.file("undo"),
+                                          /*replace=*/false, options);
+        REQUIRE_FALSE(done);
+        CHECK(done.error()[0].code == code);
+    };
+    ApplyOptions demanding;
+    demanding.min_survival = 2;
+    fails(demanding, FindingCode::survival_below_threshold);
+    CHECK(folder.entries() == 0);
+
+    // Cancelled at every call of the progress, those of the second pass included.
+    std::size_t calls = 0;
+    ApplyOptions counting;
+    counting.progress = [&](std::uint64_t, std::uint64_t) { return ++calls > 0; };
+    REQUIRE(apply_with_undo(setup.plan(), folder.file("a"), folder.file("b"), false, counting));
+    std::filesystem::remove(folder.file("a"));
+    std::filesystem::remove(folder.file("b"));
+    const std::size_t all = calls;
+    for (std::size_t last = 0; last < all; ++last) {
+        ApplyOptions cancelling;
+        std::size_t left = last;
+        cancelling.progress = [&](std::uint64_t, std::uint64_t) { return left-- > 0; };
+        fails(cancelling, FindingCode::output_failed);
+        CHECK(folder.entries() == 0);
+    }
+}
+
+TEST_CASE("an undo file whose model cannot be published is taken back") {
+    const Setup setup = mixed_stack(Dtype::q8_0);
+    const ScratchFolder folder;
+    std::filesystem::create_directory(folder.file("out"));  // in the model's place
+    auto done = apply_with_undo(setup.plan(), folder.file("out"), folder.file("undo"),
+                                /*replace=*/true);
+    REQUIRE_FALSE(done);
+    CHECK(done.error().size() == 1);
+    CHECK(done.error()[0].code == FindingCode::output_failed);
+    CHECK(folder.entries() == 1);
+
+    // One that has replaced another cannot be taken back, and says so.
+    std::ofstream(folder.file("undo")) << "old";
+    done = apply_with_undo(setup.plan(), folder.file("out"), folder.file("undo"), true);
+    REQUIRE_FALSE(done);
+    CHECK(done.error().size() == 2);
+    CHECK(done.error()[1].file == folder.file("undo"));
+    CHECK(folder.entries() == 2);
+
+    // The undo file comes first: where it may not lie, no model appears.
+    done = apply_with_undo(setup.plan(), folder.file("new"), folder.file("undo"), false);
+    REQUIRE_FALSE(done);
+    CHECK(done.error()[0].code == FindingCode::usage_error);
+    CHECK(folder.entries() == 2);
 }

@@ -13,42 +13,12 @@
 #include <unistd.h>
 
 #include "support/catch.hpp"
+#include "support/folder.hpp"
 
 using namespace trlm::adapt;
 namespace fs = std::filesystem;
 
 namespace {
-
-/// A folder of its own for each test.
-class Folder {
-public:
-    Folder() {
-        std::string name = (fs::temp_directory_path() / "trlm-file-test-XXXXXX").string();
-        REQUIRE(::mkdtemp(name.data()) != nullptr);
-        path_ = name;
-    }
-    ~Folder() {
-        std::error_code ignored;
-        fs::remove_all(path_, ignored);
-    }
-    Folder(const Folder&) = delete;
-    Folder& operator=(const Folder&) = delete;
-
-    [[nodiscard]] std::string path(const std::string& name) const { return path_ + "/" + name; }
-    [[nodiscard]] const std::string& path() const { return path_; }
-
-    [[nodiscard]] std::vector<std::string> names() const {
-        std::vector<std::string> names;
-        for (const auto& entry : fs::directory_iterator(path_)) {
-            names.push_back(entry.path().filename().string());
-        }
-        std::sort(names.begin(), names.end());
-        return names;
-    }
-
-private:
-    std::string path_;
-};
 
 void write_text(const std::string& path, const std::string& text) {
     std::ofstream(path, std::ios::binary) << text;
@@ -253,6 +223,32 @@ TEST_CASE("an existing target stays unless it may be replaced") {
     REQUIRE(file->commit(/*replace=*/true));
     CHECK(folder.names() == Names{"out"});
     CHECK(read_text(folder.path("out")) == "new");
+}
+
+TEST_CASE("a published file can be taken back, one that has replaced another stays") {
+    const Folder folder;
+    const auto publish = [&](const std::string& name) {
+        auto file = OutputFile::create(folder.path(name), 3);
+        REQUIRE(file);
+        REQUIRE(file->write(as_bytes("new")));
+        REQUIRE(file->withdraw());  // nothing is published yet
+        REQUIRE(file->commit(/*replace=*/true));
+        return std::move(*file);
+    };
+    auto fresh = publish("fresh");
+    CHECK(folder.names() == Names{"fresh"});
+    REQUIRE(fresh.withdraw());
+    CHECK(folder.names().empty());
+    REQUIRE(fresh.withdraw());
+
+    write_text(folder.path("out"), "old");
+    auto replacing = publish("out");
+    check_failure(replacing.withdraw(), FindingCode::output_failed, folder.path("out"));
+    CHECK(read_text(folder.path("out")) == "new");
+
+    auto gone = publish("gone");
+    fs::remove(folder.path("gone"));
+    check_failure(gone.withdraw(), FindingCode::output_failed, folder.path("gone"));
 }
 
 TEST_CASE("a link in the target's place is replaced, what it leads to is not touched") {

@@ -29,6 +29,7 @@ struct Request {
     std::vector<float> strengths = {};  // as packages
     std::string output;
     std::optional<std::string> receipt;
+    std::optional<std::string> undo;
     ApplyOptions options = {};
     bool dry_run = false;
     bool replace = false;
@@ -145,21 +146,36 @@ Findings check_receipt_names(const Request& request) {
     return findings;
 }
 
-Findings check_receipt(const Request& request) {
-    const std::string& receipt = *request.receipt;
+/// A file that is written beside the new model: `option` asks for it, `what` is its name.
+Findings check_companion(std::string_view option, std::string_view what, const std::string& target,
+                         const Request& request) {
     Findings findings;
     if (request.dry_run) {
-        findings.add(usage_error("--receipt needs an output, but --dry-run writes none"));
+        findings.add(
+            usage_error(fmt::format("{} needs an output, but --dry-run writes none", option)));
         return findings;
     }
-    findings.append(check_not_an_input("the receipt", receipt, request));
-    if (same_place(receipt, request.output)) {
-        findings.add(usage_error("the receipt and the new model are one file; choose another name",
-                                 receipt));
+    findings.append(check_not_an_input(what, target, request));
+    if (same_place(target, request.output)) {
+        findings.add(usage_error(
+            fmt::format("{} and the new model are one file; choose another name", what), target));
     }
     if (findings.has_errors()) return findings;
-    findings.append(check_target("the receipt", receipt, request.replace));
-    findings.append(check_receipt_names(request));
+    return check_target(what, target, request.replace);
+}
+
+Findings check_receipt(const Request& request) {
+    Findings findings = check_companion("--receipt", "the receipt", *request.receipt, request);
+    if (!findings.has_errors()) findings.append(check_receipt_names(request));
+    return findings;
+}
+
+Findings check_undo(const Request& request) {
+    Findings findings = check_companion("--undo", "the undo file", *request.undo, request);
+    if (request.receipt && same_place(*request.undo, *request.receipt)) {
+        findings.add(usage_error("the undo file and the receipt are one file; choose another name",
+                                 *request.undo));
+    }
     return findings;
 }
 
@@ -169,6 +185,7 @@ Findings check_places(const Request& request) {
         findings = check_target("the output", request.output, request.replace);
     }
     if (request.receipt) findings.append(check_receipt(request));
+    if (request.undo) findings.append(check_undo(request));
     return findings;
 }
 
@@ -178,6 +195,7 @@ Result<Request> understand(const ApplyCommandOptions& options) {
     Request request{.model = options.model,
                     .output = options.output.value_or(with_ending(options.model, ".adapted")),
                     .receipt = options.receipt,
+                    .undo = options.undo,
                     .dry_run = options.dry_run,
                     .replace = options.force,
                     .accept_foreign_checksum = options.work.accept_foreign_checksum};
@@ -300,26 +318,49 @@ Status publish_receipt(ReceiptDraft draft, const Request& request, const Digeste
     return draft.file.commit(request.replace);
 }
 
-/// A model without the receipt that was asked for: removed, unless it replaced another.
-Findings withdraw_output(const Request& request, bool replaced, Findings why) {
-    Finding consequence{.code = FindingCode::output_failed, .file = request.output};
-    if (replaced) {
+/// A file that was written before the receipt failed: removed, unless it replaced another. True
+/// when it is gone.
+bool withdraw(std::string_view what, const std::string& path, bool replaced, Findings& findings) {
+    Finding consequence{.code = FindingCode::output_failed, .file = path};
+    const bool removed = !replaced && ::unlink(path.c_str()) == 0;
+    if (removed) {
         consequence.message =
-            "the new model has replaced the file of this name and stays, without a receipt";
-    } else if (::unlink(request.output.c_str()) == 0) {
-        consequence.message = "the new model was removed again, as its receipt cannot be written";
+            fmt::format("{} was removed again, as the receipt cannot be written", what);
+    } else if (replaced) {
+        consequence.message =
+            fmt::format("{} has replaced the file of this name and stays, without a receipt", what);
     } else {
-        consequence.message = fmt::format("the new model has no receipt and cannot be removed: {}",
+        consequence.message = fmt::format("{} has no receipt and cannot be removed: {}", what,
                                           std::generic_category().message(errno));
     }
-    why.add(std::move(consequence));
-    return why;
+    findings.add(std::move(consequence));
+    return removed;
 }
 
 // ------------------------------------------------------------------------------------- applying
 
-Result<DigestedReport> write_model_file(const Request& request, const ApplyPlan& plan,
-                                        const Inputs& inputs, const ApplyOptions& options) {
+/// What was done, and the undo file, where one was asked for.
+struct Applied {
+    DigestedReport done;
+    std::optional<UndoReport> undo = {};
+};
+
+/// Writes the new model, and the undo file where one is asked for.
+Result<Applied> write_files(const Request& request, const ApplyPlan& plan,
+                            const ApplyOptions& options) {
+    if (!request.undo) {
+        Result<DigestedReport> done = apply_to_file(plan, request.output, request.replace, options);
+        if (!done) return failure(std::move(done).error());
+        return Applied{std::move(*done)};
+    }
+    Result<UndoableReport> done =
+        apply_with_undo(plan, request.output, *request.undo, request.replace, options);
+    if (!done) return failure(std::move(done).error());
+    return Applied{std::move(done->applied), done->undo};
+}
+
+Result<Applied> write_model_file(const Request& request, const ApplyPlan& plan,
+                                 const Inputs& inputs, const ApplyOptions& options) {
     std::optional<ReceiptDraft> draft;
     if (request.receipt) {
         Result<ReceiptDraft> drafted = draft_receipt(request, inputs);
@@ -327,21 +368,32 @@ Result<DigestedReport> write_model_file(const Request& request, const ApplyPlan&
         draft = std::move(*drafted);
     }
     const bool replaces = name_is_taken(request.output);
-    Result<DigestedReport> done = apply_to_file(plan, request.output, request.replace, options);
-    if (!done || !draft) return done;
-    Status published = publish_receipt(std::move(*draft), request, *done);
-    if (published) return done;
-    return failure(withdraw_output(request, replaces, std::move(published).error()));
+    const bool replaces_undo = request.undo && name_is_taken(*request.undo);
+    Result<Applied> applied = write_files(request, plan, options);
+    if (!applied || !draft) return applied;
+    const Status published = publish_receipt(std::move(*draft), request, applied->done);
+    if (published) return applied;
+    Findings findings = published.error();
+    const bool removed = withdraw("the new model", request.output, replaces, findings);
+    // As long as the new model lies there, so does what undoes it.
+    if (removed && request.undo) withdraw("the undo file", *request.undo, replaces_undo, findings);
+    return failure(std::move(findings));
 }
 
-Result<DigestedReport> apply_stack(const Request& request, const ApplyPlan& plan,
-                                   const Inputs& inputs, bool progress) {
+Result<Applied> predict_files(const ApplyPlan& plan, const ApplyOptions& options) {
+    Result<DigestedReport> done = predict(plan, options);
+    if (!done) return failure(std::move(done).error());
+    return Applied{std::move(*done)};
+}
+
+Result<Applied> apply_stack(const Request& request, const ApplyPlan& plan, const Inputs& inputs,
+                            bool progress) {
     const StopRequests stop_requests;
     ProgressBar bar(request.dry_run ? "predicting" : "applying", progress);
     PageRelease pages(inputs.model.file, inputs.packages);
     ApplyOptions options = request.options;
-    // A prediction passes over everything twice.
-    const std::uint64_t passes = request.dry_run ? 2 : 1;
+    // A prediction passes over everything twice, and so does an application that can be undone.
+    const std::uint64_t passes = request.dry_run || request.undo ? 2 : 1;
     std::uint64_t earlier_passes = 0;
     std::uint64_t latest = 0;
     options.progress = [&](std::uint64_t done_bytes, std::uint64_t total) {
@@ -350,10 +402,10 @@ Result<DigestedReport> apply_stack(const Request& request, const ApplyPlan& plan
         pages.update(done_bytes);
         return bar.update(earlier_passes + done_bytes, passes * total);
     };
-    Result<DigestedReport> done =
-        request.dry_run ? predict(plan, options) : write_model_file(request, plan, inputs, options);
-    if (done) return done;
-    Findings findings = std::move(done).error();
+    Result<Applied> applied = request.dry_run ? predict_files(plan, options)
+                                              : write_model_file(request, plan, inputs, options);
+    if (applied) return applied;
+    Findings findings = std::move(applied).error();
     // Of what the library says without a file, only this is about the new one.
     findings.set_file(findings.contains(FindingCode::output_failed) ? request.output
                                                                     : request.model);
@@ -375,9 +427,11 @@ struct Summary {
     std::string model;
     std::string output;
     std::optional<std::string> receipt;
+    std::optional<std::string> undo;
     std::string rounding;
     std::vector<AppliedLine> stack = {};
     DigestedReport done;
+    std::optional<UndoReport> undo_report = {};
     bool dry_run = false;
     bool quantized = false;
 };
@@ -393,6 +447,14 @@ Json survival_json(const TensorSurvival& tensor) {
             {"snr_db", decibels ? Json(*decibels) : Json(nullptr)},
             {"max_abs_delta", tensor.max_abs_delta},
             {"rms_delta", tensor.rms_delta()}};
+}
+
+Json undo_json(const std::string& path, const UndoReport& undo) {
+    return {{"path", path},
+            {"bytes", undo.bytes},
+            {"digest", to_string(undo.digest)},
+            {"runs", undo.runs},
+            {"restored_bytes", undo.restored_bytes}};
 }
 
 Json apply_json(const Summary& summary) {
@@ -414,6 +476,7 @@ Json apply_json(const Summary& summary) {
     json["rounding"] = summary.rounding;
     json["kept"] = report.kept ? Json(*report.kept) : Json(nullptr);
     json["tensors"] = std::move(tensors);
+    if (summary.undo_report) json["undo"] = undo_json(*summary.undo, *summary.undo_report);
     return json;
 }
 
@@ -482,6 +545,10 @@ std::string apply_text(const Summary& summary, const Style& style) {
     text += field("internal checksum", format_checksum(report.internal_checksum));
     text += field("assembly state", format_checksum(report.state));
     if (summary.receipt) text += field("receipt", printable(*summary.receipt));
+    if (summary.undo_report) {
+        text += field("undo file", fmt::format("{}, {}", printable(*summary.undo),
+                                               byte_size(summary.undo_report->bytes)));
+    }
     return text;
 }
 
@@ -503,12 +570,14 @@ bool is_quantized(const ApplyPlan& plan) {
 }
 
 Summary summary_of(const Request& request, const Inputs& inputs, const ApplyPlan& plan,
-                   DigestedReport done) {
+                   Applied applied) {
     Summary summary{.model = request.model,
                     .output = request.output,
                     .receipt = request.receipt,
+                    .undo = request.undo,
                     .rounding = to_string(request.options.rounding),
-                    .done = std::move(done),
+                    .done = std::move(applied.done),
+                    .undo_report = applied.undo,
                     .dry_run = request.dry_run,
                     .quantized = is_quantized(plan)};
     for (std::size_t i = 0; i < inputs.packages.size(); ++i) {
@@ -528,12 +597,12 @@ Outcome run_apply(const ApplyCommandOptions& options) {
     if (!inputs) return Outcome::failed(inputs.error());
     const Result<ApplyPlan> plan = plan_apply(inputs->model.model, stack_of(*inputs, *request));
     if (!plan) return Outcome::failed(plan.error());
-    Result<DigestedReport> done = apply_stack(*request, *plan, *inputs, options.work.progress);
-    if (!done) return Outcome::failed(std::move(done).error());
+    Result<Applied> applied = apply_stack(*request, *plan, *inputs, options.work.progress);
+    if (!applied) return Outcome::failed(std::move(applied).error());
 
-    Findings warnings = done->report.warnings;
+    Findings warnings = applied->done.report.warnings;
     warnings.set_file(request->model);
-    const Summary summary = summary_of(*request, *inputs, *plan, std::move(*done));
+    const Summary summary = summary_of(*request, *inputs, *plan, std::move(*applied));
     return {.findings = std::move(warnings),
             .result = apply_json(summary),
             .text = [summary](const Style& style) { return apply_text(summary, style); },

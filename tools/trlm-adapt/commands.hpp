@@ -44,11 +44,20 @@ struct ApplyCommandOptions {
     std::optional<std::string> output = {};
     std::vector<std::string> strengths = {};  ///< NAME=X each
     std::optional<std::string> receipt = {};
+    std::optional<std::string> undo = {};
     std::optional<std::string> min_survival = {};
     std::string rounding = "adaptive:0";
     bool dry_run = false;
     bool allow_no_effect = false;
     bool force = false;
+};
+
+struct RevertOptions {
+    std::string file = {};
+    std::string undo = {};
+    std::optional<std::string> output = {};
+    bool force = false;
+    bool progress = true;
 };
 
 struct VerifyOptions {
@@ -89,6 +98,9 @@ struct ExplainOptions {
 
 /// Applies a stack to a model and writes a new one.
 [[nodiscard]] Outcome run_apply(const ApplyCommandOptions& options);
+
+/// Restores the base of a model from the undo file of its application.
+[[nodiscard]] Outcome run_revert(const RevertOptions& options);
 
 /// Takes a bundle through the twelve gates.
 [[nodiscard]] Outcome run_verify(const VerifyOptions& options);

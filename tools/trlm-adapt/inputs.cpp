@@ -33,6 +33,21 @@ Finding wrong_format(const std::string& path, FileFormat found, std::string_view
             .actual = std::string(to_string(found))};
 }
 
+/// What a file of another format than the one that is needed is called.
+std::string_view kind_of(FileFormat format) noexcept {
+    switch (format) {
+        case FileFormat::slm1:
+            return "a model";
+        case FileFormat::und1:
+            return "an undo file";
+        case FileFormat::adp1:
+        case FileFormat::asp1:
+        case FileFormat::alr1:
+            break;
+    }
+    return "an adapter package";
+}
+
 /// Number of single-character changes that turn `a` into `b` (Levenshtein).
 std::size_t edit_distance(std::string_view a, std::string_view b) {
     std::vector<std::size_t> row(b.size() + 1);
@@ -131,9 +146,9 @@ Result<ModelInput> read_model_input(std::string path, MappedFile file, ModelRead
     if (*format != FileFormat::slm1) {
         return failure(wrong_format(
             path, *format, "SLM1",
-            fmt::format("this is an adapter package ({}), but a model (SLM1) is needed here; "
-                        "the model comes first, then the adapters",
-                        to_string(*format))));
+            fmt::format("this is {} ({}), but a model (SLM1) is needed here; the model comes "
+                        "first, then the adapters",
+                        kind_of(*format), to_string(*format))));
     }
     ReadingProgress reading(file, progress);
     options.progress = std::ref(reading);
@@ -147,10 +162,12 @@ Result<PackageInput> read_package_input(std::string path, MappedFile file, ReadD
                                         bool progress) {
     const std::optional<FileFormat> format = detect_format(file.bytes());
     if (!format) return failure(unknown_format(path, file.bytes()));
-    if (*format == FileFormat::slm1) {
-        return failure(wrong_format(path, *format, "ADP1, ASP1 or ALR1",
-                                    "this is a model (SLM1), but an adapter package is needed "
-                                    "here; the model comes first, then the adapters"));
+    if (*format == FileFormat::slm1 || *format == FileFormat::und1) {
+        return failure(wrong_format(
+            path, *format, "ADP1, ASP1 or ALR1",
+            fmt::format("this is {} ({}), but an adapter package is needed here; the model comes "
+                        "first, then the adapters",
+                        kind_of(*format), to_string(*format))));
     }
     ReadingProgress reading(file, progress);
     Result<Package> package = read_package(file.bytes(), depth, std::ref(reading));
@@ -159,9 +176,31 @@ Result<PackageInput> read_package_input(std::string path, MappedFile file, ReadD
     return PackageInput{std::move(path), std::move(file), std::move(*package)};
 }
 
+Result<UndoInput> load_undo(const std::string& path, bool progress) {
+    Result<MappedFile> file = MappedFile::open(path);
+    if (!file) return failure(std::move(file).error());
+    return read_undo_input(path, std::move(*file), progress);
+}
+
+Result<UndoInput> read_undo_input(std::string path, MappedFile file, bool progress) {
+    const std::optional<FileFormat> format = detect_format(file.bytes());
+    if (format && *format != FileFormat::und1) {
+        return failure(
+            wrong_format(path, *format, "UND1",
+                         fmt::format("this is {} ({}), but an undo file (UND1) is needed here; "
+                                     "apply --undo writes one",
+                                     kind_of(*format), to_string(*format))));
+    }
+    ReadingProgress reading(file, progress);
+    Result<Undo> undo = read_undo(file.bytes(), std::ref(reading));
+    file.release();
+    if (!undo) return failure_in(path, std::move(undo).error());
+    return UndoInput{std::move(path), std::move(file), std::move(*undo)};
+}
+
 Findings unknown_format(const std::string& path, Bytes bytes) {
     constexpr std::size_t magic_bytes = 4;
-    constexpr std::string_view known = "SLM1, ADP1, ASP1 or ALR1";
+    constexpr std::string_view known = "SLM1, ADP1, ASP1, ALR1 or UND1";
     Findings findings;
     if (bytes.size() < magic_bytes) {
         findings.add({.code = FindingCode::truncated,

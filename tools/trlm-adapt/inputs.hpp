@@ -16,6 +16,7 @@
 #include "trlm/adapt/package.hpp"
 #include "trlm/adapt/slm1.hpp"
 #include "trlm/adapt/stack.hpp"
+#include "trlm/adapt/undo.hpp"
 
 namespace trlm::adapt::cli {
 
@@ -46,6 +47,17 @@ struct PackageInput {
 [[nodiscard]] Result<PackageInput> read_package_input(std::string path, MappedFile file,
                                                       ReadDepth depth, bool progress);
 
+/// An undo file with the file that holds its bytes.
+struct UndoInput {
+    std::string path;
+    MappedFile file;
+    Undo undo;
+};
+
+/// The same for undo files, which are always read whole.
+[[nodiscard]] Result<UndoInput> load_undo(const std::string& path, bool progress);
+[[nodiscard]] Result<UndoInput> read_undo_input(std::string path, MappedFile file, bool progress);
+
 /// Keeps the memory of mapped files small while work goes through them.
 class PageRelease {
 public:
@@ -66,7 +78,7 @@ private:
 /// SHA-256 of a whole file; `progress` may be empty, and what it returns does not matter.
 [[nodiscard]] Digest digest_of(const MappedFile& file, const Progress& progress);
 
-/// The finding about a file that is neither a model nor a package.
+/// The finding about a file of none of the formats.
 [[nodiscard]] Findings unknown_format(const std::string& path, Bytes bytes);
 
 /// True for a folder, also through links.

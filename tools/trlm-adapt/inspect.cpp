@@ -363,6 +363,38 @@ std::string package_text(const PackageInput& input, std::span<const Statistics> 
     return text + table.print(style, 2) + depth_note(everything);
 }
 
+// ---------------------------------------------------------------------------------- undo files
+
+Json undo_json(const UndoInput& input) {
+    const Undo& undo = input.undo;
+    return {
+        {"file", input.path},
+        {"format", to_string(FileFormat::und1)},
+        {"bytes", input.file.bytes().size()},
+        {"internal_checksum", format_checksum(undo.checksum())},
+        {"base", {{"bytes", undo.base_length()}, {"digest", to_string(undo.base_digest())}}},
+        {"output", {{"bytes", undo.output_length()}, {"digest", to_string(undo.output_digest())}}},
+        {"runs", undo.run_count()},
+        {"restored_bytes", undo.restored_bytes()}};
+}
+
+std::string undo_text(const UndoInput& input, const Style& style) {
+    const Undo& undo = input.undo;
+    std::string text = style.paint(Paint::bold, printable(input.path)) + '\n';
+    text += field("format", "UND1, an undo file", style);
+    text += field("size", byte_size(input.file.bytes().size()), style);
+    text += field("restores",
+                  fmt::format("{} in {}", counted(undo.restored_bytes(), "byte", "bytes"),
+                              counted(undo.run_count(), "place", "places")),
+                  style);
+    text += field("checksum", format_checksum(undo.checksum()), style);
+    const auto side = [&](std::string_view label, std::uint64_t bytes, const Digest& digest) {
+        return field(label, byte_size(bytes), style) + fmt::format("    {}\n", to_string(digest));
+    };
+    text += side("turns", undo.output_length(), undo.output_digest());
+    return text + side("into", undo.base_length(), undo.base_digest());
+}
+
 // ------------------------------------------------------------------------------------ command
 
 Outcome inspect_model(const InspectOptions& options, ReadDepth depth, MappedFile file) {
@@ -402,6 +434,14 @@ Outcome inspect_package(const InspectOptions& options, ReadDepth depth, MappedFi
             }};
 }
 
+Outcome inspect_undo(const InspectOptions& options, MappedFile file) {
+    Result<UndoInput> read = read_undo_input(options.file, std::move(file), options.work.progress);
+    if (!read) return Outcome::failed(std::move(read).error());
+    const auto input = std::make_shared<const UndoInput>(std::move(*read));
+    return {.result = undo_json(*input),
+            .text = [input](const Style& style) { return undo_text(*input, style); }};
+}
+
 }  // namespace
 
 Outcome run_inspect(const InspectOptions& options) {
@@ -410,6 +450,7 @@ Outcome run_inspect(const InspectOptions& options) {
     const std::optional<FileFormat> format = detect_format(file->bytes());
     const ReadDepth depth = options.statistics ? ReadDepth::everything : ReadDepth::headers;
     if (!format) return Outcome::failed(unknown_format(options.file, file->bytes()));
+    if (*format == FileFormat::und1) return inspect_undo(options, std::move(*file));
     return *format == FileFormat::slm1 ? inspect_model(options, depth, std::move(*file))
                                        : inspect_package(options, depth, std::move(*file));
 }

@@ -30,6 +30,7 @@ struct Arguments {
     ValidateOptions validate;
     InspectOptions inspect;
     ApplyCommandOptions apply;
+    RevertOptions revert;
     VerifyOptions verify;
     BundleCreateOptions bundle_create;
     ReplayCommandOptions replay;
@@ -83,14 +84,14 @@ CLI::App& add_command(CLI::App& app, const std::string& group, const std::string
 
 void add_validate(CLI::App& app, Arguments& arguments) {
     CLI::App& command = add_command(
-        app, files_group, "validate", "Check every byte of models and adapter packages",
+        app, files_group, "validate", "Check every byte of models, adapter packages and undo files",
         "With --model, each FILE is a stack of its own: one package, or a folder of packages that "
         "are applied together. It is checked whether the stack fits the model.\n\n"
         "Example:\n"
         "  trlm-adapt validate whale.alr1 whale.asp1 --model base.q8_0.slm");
     command
         .add_option("FILE", arguments.validate.files,
-                    "Models, packages, or folders of packages; told apart by content")
+                    "Models, packages, undo files, or folders of packages; told apart by content")
         ->required()
         ->type_name("");
     command.add_option("--model", arguments.validate.model, "The model that the packages must fit")
@@ -101,12 +102,12 @@ void add_validate(CLI::App& app, Arguments& arguments) {
 }
 
 void add_inspect(CLI::App& app, Arguments& arguments) {
-    CLI::App& command =
-        add_command(app, files_group, "inspect", "Show what is in a model or an adapter package",
-                    "Without --stats only headers are read, however large the file is.\n\n"
-                    "Example:\n"
-                    "  trlm-adapt inspect base.q8_0.slm --stats");
-    command.add_option("FILE", arguments.inspect.file, "A model or a package")
+    CLI::App& command = add_command(
+        app, files_group, "inspect", "Show what is in a model, an adapter package or an undo file",
+        "Without --stats only headers are read, however large the file is.\n\n"
+        "Example:\n"
+        "  trlm-adapt inspect base.q8_0.slm --stats");
+    command.add_option("FILE", arguments.inspect.file, "A model, a package or an undo file")
         ->required()
         ->type_name("");
     command.add_flag("--stats", arguments.inspect.statistics,
@@ -135,7 +136,8 @@ void add_apply(CLI::App& app, Arguments& arguments) {
         .add_option("-o,--output", options.output,
                     "The new model; by default MODEL's name with .adapted before its extension")
         ->type_name("OUT");
-    command.add_flag("--force", options.force, "Replace OUT and the receipt where they exist");
+    command.add_flag("--force", options.force,
+                     "Replace OUT, the receipt and the undo file where they exist");
     command.add_flag("--dry-run", options.dry_run,
                      "Write nothing; tell what would be written, digest included");
     command
@@ -158,8 +160,36 @@ void add_apply(CLI::App& app, Arguments& arguments) {
         .add_option("--receipt", options.receipt,
                     "Also write a receipt that binds inputs and output by their digests")
         ->type_name("FILE");
+    command
+        .add_option("--undo", options.undo,
+                    "Also write what turns the new model back into MODEL; see revert")
+        ->type_name("FILE");
     add_threads_option(command, arguments);
     add_reading_options(command, arguments);
+    add_output_options(command, arguments);
+}
+
+void add_revert(CLI::App& app, Arguments& arguments) {
+    CLI::App& command = add_command(
+        app, files_group, "revert", "Turn an adapted model back into its base, bit for bit",
+        "UNDO is the file that apply --undo wrote. FILE must be the model that was written with "
+        "it, and the digest of what is restored must be the base's; on any failure nothing is "
+        "written.\n\n"
+        "Example:\n"
+        "  trlm-adapt revert whale.slm --undo whale.undo -o base.slm");
+    RevertOptions& options = arguments.revert;
+    command.add_option("FILE", options.file, "The adapted model; it is not changed")
+        ->required()
+        ->type_name("");
+    command.add_option("--undo", options.undo, "The undo file of its application")
+        ->required()
+        ->type_name("UNDO");
+    command
+        .add_option("-o,--output", options.output,
+                    "The restored model; by default FILE's name with .reverted before its "
+                    "extension")
+        ->type_name("OUT");
+    command.add_flag("--force", options.force, "Replace OUT where it exists");
     add_output_options(command, arguments);
 }
 
@@ -270,6 +300,7 @@ void describe(CLI::App& app, Arguments& arguments) {
     add_validate(app, arguments);
     add_inspect(app, arguments);
     add_apply(app, arguments);
+    add_revert(app, arguments);
     add_bundle_commands(app, arguments);
     add_small_commands(app, arguments);
     add_output_options(app, arguments);
@@ -372,6 +403,7 @@ std::string parse_error_message(const CLI::App& app, const CLI::ParseError& erro
 Outcome run_command(const std::string& command, Arguments& arguments) {
     arguments.work.progress = !arguments.quiet;
     arguments.digest.progress = !arguments.quiet;
+    arguments.revert.progress = !arguments.quiet;
     arguments.validate.work = arguments.work;
     arguments.inspect.work = arguments.work;
     arguments.apply.work = arguments.work;
@@ -381,6 +413,7 @@ Outcome run_command(const std::string& command, Arguments& arguments) {
     if (command == "validate") return run_validate(arguments.validate);
     if (command == "inspect") return run_inspect(arguments.inspect);
     if (command == "apply") return run_apply(arguments.apply);
+    if (command == "revert") return run_revert(arguments.revert);
     if (command == "verify") return run_verify(arguments.verify);
     if (command == "bundle") return run_bundle_create(arguments.bundle_create);
     if (command == "replay") return run_replay(arguments.replay);

@@ -122,7 +122,7 @@ void Validation::check_fit(const std::vector<PackageInput>& packages) {
     if (!fused) fail(fused.error());
 }
 
-/// Reads one file whole; the package, where it is a good one.
+/// Reads one file whole; the package, where it is one and a good one.
 std::optional<PackageInput> Validation::check_file(const std::string& path) {
     Result<MappedFile> file = MappedFile::open(path);
     if (!file) {
@@ -141,6 +141,10 @@ std::optional<PackageInput> Validation::check_file(const std::string& path) {
             warnings.set_file(path);
             findings_.append(std::move(warnings));
         }
+        return std::nullopt;
+    }
+    if (format == FileFormat::und1) {
+        ok = succeeded(read_undo_input(path, std::move(*file), options_.work.progress), findings_);
         return std::nullopt;
     }
     Result<PackageInput> package =
@@ -178,7 +182,7 @@ std::string summary(const std::vector<CheckedFile>& files,
     const std::string all = counted(files.size(), "file", "files");
     if (failed > 0) return fmt::format("{} of {} failed", grouped(failed), all);
     const bool any_package = std::any_of(files.begin(), files.end(), [](const CheckedFile& file) {
-        return file.format != FileFormat::slm1;
+        return file.format != FileFormat::slm1 && file.format != FileFormat::und1;
     });
     std::string valid = files.size() == 1 ? "1 file, valid" : all + ", all valid";
     if (!model || !any_package) return valid;

@@ -17,7 +17,8 @@ struct FormatVersion {
 };
 
 constexpr std::array formats = {FormatVersion{"SLM1", 1}, FormatVersion{"ADP1", 1},
-                                FormatVersion{"ASP1", 1}, FormatVersion{"ALR1", 1}};
+                                FormatVersion{"ASP1", 1}, FormatVersion{"ALR1", 1},
+                                FormatVersion{"UND1", 1}};
 
 std::string compiler() {
 #if defined(__clang__)

@@ -26,7 +26,7 @@ enum class PackageKind : std::uint8_t { dense, sparse, low_rank };
 [[nodiscard]] std::string_view to_string(PackageKind kind) noexcept;
 
 /// What a file claims to be by its first four bytes.
-enum class FileFormat : std::uint8_t { slm1, adp1, asp1, alr1 };
+enum class FileFormat : std::uint8_t { slm1, adp1, asp1, alr1, und1 };
 
 /// The format of a file by its magic, or nothing. Never by its name.
 [[nodiscard]] std::optional<FileFormat> detect_format(Bytes file) noexcept;
