@@ -70,6 +70,38 @@ class FullDisk(support.Case):
         self.assertEqual(os.path.getsize(self.path('out')), model)
         self.assertEqual(self.names(), sorted(before + ['out']))
 
+    def test_no_room_for_the_receipt_takes_the_undo_file_back(self):
+        os.makedirs(self.path('a' * 90 + '/' + 'b' * 90))
+        stack = [self.take(vector('adapters', 'gqa_sparse.asp1'),
+                           'a' * 90 + '/' + 'b' * 90 + '/%02d.asp1' % number)
+                 for number in range(64)]
+        self.take(vector('models', 'gqa_q4_0.slm'), 'small.slm')
+        before = self.names()
+        size = os.path.getsize(self.path('small.slm'))
+        arguments = ['apply', 'small.slm', *stack, '-o', 'out', '--undo', 'undo', '--receipt', 'r']
+        run = self.run_json(*arguments, preexec_fn=limit_file_size(size))
+        self.assert_refused(run, CANNOT_CHECK, *['output_failed'] * 3)
+        self.assertEqual([f['file'] for f in run.document['findings']], ['r', 'out', 'undo'])
+        self.assertEqual(self.names(), before)
+        # A model that stays, as it has replaced another, keeps its undo file.
+        write(self.path('out'), b'mine')
+        run = self.run_json(*arguments, '--force', preexec_fn=limit_file_size(size))
+        self.assert_refused(run, CANNOT_CHECK, *['output_failed'] * 2)
+        self.assertEqual(self.names(), sorted(before + ['out', 'undo']))
+        run = self.run_json('revert', 'out', '--undo', 'undo', '-o', 'back')
+        self.assertEqual(run.code, OK, run)
+
+    def test_no_room_for_the_restored_model(self):
+        run = self.run_json('apply', 'base.slm', 'dense.adp1', '-o', 'out', '--undo', 'undo')
+        self.assertEqual(run.code, OK, run)
+        before = self.names()
+        for size in (4096, 400_000):
+            run = self.run_json('revert', 'out', '--undo', 'undo', '-o', 'back',
+                                preexec_fn=limit_file_size(size))
+            self.assert_refused(run, CANNOT_CHECK, 'output_failed')
+            self.assertEqual(run.document['findings'][0]['file'], 'back')
+            self.assertEqual(self.names(), before)
+
     @unittest.skipUnless(sys.platform == 'linux', 'mounts a file system of Linux')
     def test_a_disk_that_is_full(self):
         disk = self.path('disk')
@@ -90,6 +122,15 @@ class FullDisk(support.Case):
                                 'disk/r.json')
             self.assert_refused(run, CANNOT_CHECK, *['output_failed'] * 2)
             self.assertEqual(os.listdir(disk), ['filler'])
+            # None for the undo file, and room enough elsewhere for the model.
+            before = self.names()
+            write(os.path.join(disk, 'filler'), bytes(256 * 1024 - 4096))
+            run = self.run_json('apply', 'small.slm', 'dense.adp1', '-o', 'out', '--undo',
+                                'disk/undo')
+            self.assert_refused(run, CANNOT_CHECK, 'output_failed')
+            self.assertEqual(run.document['findings'][0]['file'], 'disk/undo')
+            self.assertEqual(os.listdir(disk), ['filler'])
+            self.assertEqual(self.names(), before)
         finally:
             subprocess.run(['umount', disk], check=True)
 
@@ -137,7 +178,8 @@ class Interruptions(support.Case):
 
     def test_signals_leave_nothing_and_end_the_process(self):
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            for arguments in ([], ['--json'], ['--receipt', 'r.json'], ['--quiet']):
+            for arguments in ([], ['--json'], ['--receipt', 'r.json'], ['--undo', 'undo'],
+                              ['--quiet']):
                 process = self.in_the_middle(lambda p: p.send_signal(number), *arguments)
                 self.assertEqual(process.returncode, -number, process.errors)
                 self.assertEqual(self.names(), ['base.slm'])
@@ -196,6 +238,28 @@ class Interruptions(support.Case):
                 os.remove(self.path('out.slm'))
             else:
                 self.assertEqual(process.returncode, -signal.SIGTERM)
+
+    def test_no_model_lies_there_without_its_undo_file(self):
+        # Not even after an end that nobody can prepare for.
+        self.arguments = self.arguments[:4] + self.arguments[-4:] + ['--undo', 'undo']
+        start = time.monotonic()
+        self.start().communicate(timeout=120)
+        duration = time.monotonic() - start
+        whole = [read(self.path(name)) for name in ('out.slm', 'undo')]
+        steps = 60
+        for step in range(steps):
+            for name in self.names():
+                if name != 'base.slm':
+                    os.remove(self.path(name))
+            process = self.start()
+            time.sleep(duration * step / steps)
+            process.kill()
+            process.communicate(timeout=120)
+            for name, content in zip(('out.slm', 'undo'), whole):
+                if name in self.names():
+                    self.assertEqual(read(self.path(name)), content)
+            if 'out.slm' in self.names():
+                self.assertIn('undo', self.names())
 
     def test_a_base_that_shrinks_meanwhile(self):
         def shrink(_):

@@ -251,7 +251,8 @@ class SmallCommands(support.Case):
         result = document['result']
         self.assertEqual(list(result), ['version', 'formats', 'arithmetic', 'simd', 'compiler'])
         self.assertEqual(result['version'], document['version'])
-        self.assertEqual(result['formats'], {'SLM1': 1, 'ADP1': 1, 'ASP1': 1, 'ALR1': 1})
+        self.assertEqual(result['formats'], {'SLM1': 1, 'ADP1': 1, 'ASP1': 1, 'ALR1': 1,
+                                             'UND1': 1})
         self.assertEqual(result['arithmetic'], 'trlm-f32-unfused@1')
         self.assertEqual(result['simd']['chosen'], result['simd']['available'][0])
         self.assertIn(document['version'], self.run_tool('version').out)

@@ -44,7 +44,7 @@ class Usage(support.Case):
                  (['validate', '--frobnicate', 'x'], 'validate'), (['inspect'], 'inspect'),
                  (['inspect', 'a', 'b'], 'inspect'), (['apply'], 'apply'),
                  (['apply', 'model'], 'apply'), (['digest'], 'digest'),
-                 (['apply', 'a', 'b', '--undo'], 'apply'), (['revert', 'a'], 'revert'),
+                 (['apply', 'a', 'b', '--undo='], 'apply'), (['revert', 'a'], 'revert'),
                  (['revert', '--undo', 'a'], 'revert'), (['revert', 'a', 'b', '--undo', 'c'], 'revert'),
                  (['apply', 'a', 'b', '--output-dtype', 'f32'], 'apply'),
                  (['apply', 'a', 'b', '--output='], 'apply'),

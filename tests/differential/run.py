@@ -5,9 +5,9 @@ usage: run.py CLI [--seed N] [--cases M] [--only apply|judge] [--keep DIR]
 
 Makes random models, packages and stacks from a seed and compares, bit by bit, what `apply` writes
 and reports with what spec.py computes: with one thread and two, and with the kernels of every
-instruction set of this machine. Then changes valid files, rule by rule and at random, sealed again
-or not, and compares the findings of `validate` with those of judge.py. --cases counts the stacks;
-more than a hundred changed files come with each.
+instruction set of this machine; the undo file, too, and what `revert` makes of it. Then changes
+valid files, rule by rule and at random, sealed again or not, and compares the findings of `validate`
+with those of judge.py. --cases counts the stacks; more than a hundred changed files come with each.
 
 Needs numpy, and xxhash as a Python module or as a C library; exits with 77 where one is missing.
 Prints each difference, then 'N passed, N failed'; exits with 1 if any failed. --keep DIR keeps the
@@ -34,6 +34,9 @@ import generate
 import judge
 import mutate
 import spec
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'support'))
+import undo_file  # noqa: E402
 
 REPORT_EXACT = ('elements', 'touched', 'changed', 'kept', 'cosine', 'max_abs_delta', 'rms_delta')
 
@@ -145,15 +148,21 @@ def inspect_case(runner, name, model, base, packages, foreign):
     runner.check(name + ' inspect', problems)
 
 
-def apply_case(runner, name, base, stack, how, foreign):
-    """stack: [(bytes, entries, extension, strength text, strength)]"""
-    want = spec.apply(base, [(d, e, s) for d, e, _, _, s in stack], how)
+def command(runner, base, stack, how, foreign):
+    """The files of an application, written, and the options that it needs."""
     files = [runner.path('base.slm', base)]
     args = ['--rounding', how] + ['--accept-foreign-checksum'] * foreign
     for i, (data, _, extension, text, _) in enumerate(stack):
         files.append(runner.path('s%d%s' % (i, extension), data))
         if text != '1':
             args += ['--strength', 's%d%s=%s' % (i, extension, text)]
+    return files, args
+
+
+def apply_case(runner, name, base, stack, how, foreign):
+    """stack: [(bytes, entries, extension, strength text, strength)]"""
+    want = spec.apply(base, [(d, e, s) for d, e, _, _, s in stack], how)
+    files, args = command(runner, base, stack, how, foreign)
     out, problems = runner.path('out.slm'), []
 
     def run(*extra, target=None):
@@ -222,6 +231,32 @@ def apply_case(runner, name, base, stack, how, foreign):
                  problems, files + [out])
 
 
+def undo_case(runner, name, base, stack, how, foreign):
+    """apply --undo against a second writer, and both readers against the base."""
+    want = spec.apply(base, [(d, e, s) for d, e, _, _, s in stack], how)
+    if want.refused:
+        return
+    files, args = command(runner, base, stack, how, foreign)
+    out, undo, back = [runner.path(n) for n in ('out.slm', 'undo', 'back.slm')]
+    problems = []
+    code, doc = runner.run('apply', *files, '-o', out, '--undo', undo, '--force',
+                           '--allow-no-effect', *args)
+    if code:
+        problems.append('apply: exit %d, %s' % (code, doc['findings']))
+    else:
+        with open(undo, 'rb') as file:
+            written = file.read()
+        if written != undo_file.make(base, want.output, spec.checksum):
+            problems.append('the undo file of %d bytes differs' % len(written))
+        elif undo_file.restore(written, want.output) != base:
+            problems.append('the undo file does not restore the base')
+        code, doc = runner.run('revert', out, '--undo', undo, '-o', back, '--force')
+        with open(back, 'rb') if not code else open(os.devnull, 'rb') as file:
+            if file.read() != base:
+                problems.append('revert: exit %d, %s' % (code, doc['findings']))
+    runner.check('%s undo' % name, problems, files + [out, undo])
+
+
 def apply_cases(runner, seed, count):
     done = 0
     while done < count:
@@ -236,6 +271,7 @@ def apply_cases(runner, seed, count):
                      for _ in range(rng.choice((1, 1, 1, 2, 3, 6)))]
             how = generate.rounding(rng)
             apply_case(runner, 'apply/%d.%d' % (seed, done), base, stack, how, foreign)
+            undo_case(runner, 'apply/%d.%d' % (seed, done), base, stack, how, foreign)
             done += 1
 
 
