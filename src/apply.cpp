@@ -399,7 +399,7 @@ Result<Digest> read_model_back(WrittenModel& model, UndoWriter* undo, const Prog
     const std::uint64_t total = model.report.bytes;
     std::uint64_t done = 0;
     Sha256 sha;
-    const Status read = read_back(model.file, total, [&](Bytes piece) -> Status {
+    Status read = read_back(model.file, total, [&](Bytes piece) -> Status {
         sha.update(piece);
         if (undo != nullptr) {
             if (Status added = undo->add(piece); !added) return added;
@@ -411,7 +411,7 @@ Result<Digest> read_model_back(WrittenModel& model, UndoWriter* undo, const Prog
         }
         return {};
     });
-    if (!read) return failure(read.error());
+    if (!read) return failure(std::move(read.error()));
     if (Status synchronized = synchronization.finish(); !synchronized) {
         return failure(std::move(synchronized.error()));
     }

@@ -237,7 +237,7 @@ struct UndoWriter::State {
     /// The checksum covers the header, which is known last.
     [[nodiscard]] Status seal() {
         Xxh3 hash;
-        const Status read = read_back(file, file_length, [&](Bytes piece) -> Status {
+        Status read = read_back(file, file_length, [&](Bytes piece) -> Status {
             hash.update(piece);
             return {};
         });
@@ -249,11 +249,11 @@ struct UndoWriter::State {
 
     [[nodiscard]] Result<Digest> digest() const {
         Sha256 sha;
-        const Status read = read_back(file, file_length, [&](Bytes piece) -> Status {
+        Status read = read_back(file, file_length, [&](Bytes piece) -> Status {
             sha.update(piece);
             return {};
         });
-        if (!read) return failure(read.error());
+        if (!read) return failure(std::move(read).error());
         return sha.finish();
     }
 };
@@ -320,14 +320,17 @@ public:
     [[nodiscard]] Result<Undo> read() {
         if (!judge_start()) return failure(std::move(findings_));
         read_header();
-        judge_runs();
-        if (!judge_checksum()) return failure(std::move(findings_));
+        if (!judge_runs() || !judge_checksum()) return cancelled();
         if (findings_.has_errors()) return failure(std::move(findings_));
         return undo_;
     }
 
 private:
     void add(Finding finding) { findings_.add(std::move(finding)); }
+
+    [[nodiscard]] static tl::unexpected<Findings> cancelled() {
+        return failure(reading_cancelled());
+    }
 
     [[nodiscard]] std::uint64_t number(const Field& field) const noexcept {
         return read_number(file_, field);
@@ -434,18 +437,24 @@ private:
 
     // ----------------------------------------------------------------------------------- runs
 
-    void judge_runs() {
+    // False when cancelled.
+    bool judge_runs() {
         // Bytes behind the stated end are no runs.
         const std::uint64_t end = std::clamp<std::uint64_t>(number(header::file_length),
                                                             format::header_bytes, file_.size());
         const Bytes runs = file_.first(static_cast<std::size_t>(end));
         std::uint64_t offset = format::header_bytes;
+        std::uint64_t told = 0;
         while (offset < runs.size()) {
             const std::optional<std::uint64_t> next = judge_run(runs, offset);
-            if (!next) return;  // where the next one starts is not known
+            if (!next) return true;  // where the next one starts is not known
             offset = *next;
+            if (offset - told < piece_bytes) continue;
+            told = offset;
+            if (progress_ && !progress_(offset, file_.size())) return false;
         }
         if (!cut_) judge_sums();
+        return true;
     }
 
     // Where the next run starts, when this one keeps every rule.
@@ -579,11 +588,7 @@ private:
     // False when cancelled.
     bool judge_checksum() {
         const ScanResult scan = scan_file(file_, header::checksum.offset, {}, 0, progress_);
-        if (scan.cancelled) {
-            findings_ = {};
-            add(reading_cancelled());
-            return false;
-        }
+        if (scan.cancelled) return false;
         const std::uint64_t computed = stored_checksum(scan.file_hash);
         if (length_right_ && computed != undo_.checksum_) {
             add(package_rules::checksum_differs(FindingCode::checksum_mismatch, "the file",

@@ -1,4 +1,5 @@
 """trlm-adapt apply --undo and revert: the base comes back, bit for bit, or nothing is written."""
+import hashlib
 import itertools
 import os
 import random
@@ -142,6 +143,36 @@ class Reverting(support.Case):
         package = self.take(data('whale-full.adp1'))
         self.apply(base, package)
         self.assertLess(os.path.getsize(self.path('undo')), os.path.getsize(self.path(base)))
+
+    def test_memory_does_not_grow_with_the_files(self):
+        # Zeros from one end to the other, all of them to be turned into something else.
+        size, length = 256 << 20, undo_file.LONGEST_RUN
+        zeros, ones = hashlib.sha256(), hashlib.sha256()
+        run = undo_file.number(0) + undo_file.number(length) + b'\1' * length
+        for _ in range(size // length):
+            zeros.update(bytes(length))
+            ones.update(b'\1' * length)
+        total = undo_file.HEADER.size + size // length * len(run)
+        with open(self.path('undo'), 'wb') as file:
+            # The checksum is wrong, which is seen at the end of reading.
+            file.write(undo_file.HEADER.pack(b'UND1', 1, 160, 0, size, size, ones.digest(),
+                                             zeros.digest(), size // length, size, total, bytes(32),
+                                             1))
+            for _ in range(size // length):
+                file.write(run)
+        write(self.path('zeros'), b'')
+        os.truncate(self.path('zeros'), size)
+        code, memory = self.peak_memory('revert', 'zeros', '--undo', 'undo', '-o', 'ones')
+        self.assertEqual(code, DRIFT)
+        self.assertLess(memory, 200 << 20)
+        seal = self.run_json('validate', 'undo').document['findings'][0]
+        with open(self.path('undo'), 'r+b') as file:
+            file.seek(152)
+            file.write(struct.pack('<Q', int(seal['actual'].split(':')[1], 16)))
+        code, memory = self.peak_memory('revert', 'zeros', '--undo', 'undo', '-o', 'ones')
+        self.assertEqual(code, OK)
+        self.assertLess(memory, 200 << 20)
+        self.assertEqual(sha256(self.path('ones')), 'sha256:' + ones.hexdigest())
 
     def test_default_output_names(self):
         base = self.take(vector('models', 'base_q8_0.slm'), 'base.slm')

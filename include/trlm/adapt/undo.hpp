@@ -116,8 +116,8 @@ private:
 /// Reads a whole undo file; its bytes must outlive the result. All defects are reported:
 /// `bad_magic`, `unsupported_version`, `bad_header_length`, `truncated`, `trailing_bytes`,
 /// `reserved_not_zero`, `bad_value`, `range_out_of_file`, `size_overflow`, `count_mismatch`,
-/// `length_mismatch`, `hole`, `checksum_mismatch`; `output_failed` when cancelled. O(bytes), no
-/// memory beside the findings.
+/// `length_mismatch`, `hole`, `checksum_mismatch`; `output_failed` when cancelled. `progress` is
+/// told of two passes, each from 0 on. O(bytes), no memory beside the findings.
 [[nodiscard]] Result<Undo> read_undo(Bytes file, const Progress& progress = {});
 
 /// Bytes of the base and where they belong.
