@@ -160,7 +160,7 @@ private:
 
     // -------------------------------------------------------------------------------- closed world
 
-    void use(const std::string& document, const std::string& pointer, const FileRef& file,
+    bool use(const std::string& document, const std::string& pointer, const FileRef& file,
              ModuleRole role);
     void check_unused_modules();
 
@@ -521,7 +521,8 @@ void Chain::Machine::agree(const T& stated, const T& other, const std::string& f
 // ------------------------------------------------------------------------------------ closed world
 
 /// Notes that `document` names `file`, which must be a module with this role, size and digest.
-void Chain::Machine::use(const std::string& document, const std::string& pointer,
+/// False when it is not.
+bool Chain::Machine::use(const std::string& document, const std::string& pointer,
                          const FileRef& file, ModuleRole role) {
     const std::string path = resolve_path(document, file.path);
     const auto [other, added] = folded_.emplace(folded_path(path), path);
@@ -536,14 +537,16 @@ void Chain::Machine::use(const std::string& document, const std::string& pointer
         add(FindingCode::unplanned_file, document, pointer,
             fmt::format("{} is not a module of the plan, and so is not opened; make the plan anew",
                         path));
-        return;
+        return false;
     }
     used_.insert(path);
+    bool planned = true;
     if (module->file.bytes != file.bytes || module->file.digest != file.digest) {
         add(FindingCode::unplanned_file, document, pointer,
             fmt::format("the plan lists {} with another size or digest; make the plan anew", path),
             fmt::format("{} bytes, {}", module->file.bytes, to_string(module->file.digest)),
             fmt::format("{} bytes, {}", file.bytes, to_string(file.digest)));
+        planned = false;
     }
     if (module->role != role) {
         const auto index = static_cast<std::size_t>(module - plan_->modules.data());
@@ -551,7 +554,9 @@ void Chain::Machine::use(const std::string& document, const std::string& pointer
             fmt::format("/modules/{}/role", index),
             fmt::format("{} names this file in another role; correct the plan", document),
             std::string(role_name(role)), std::string(role_name(module->role)));
+        planned = false;
     }
+    return planned;
 }
 
 /// Judged when every document that names files has been read.
@@ -650,14 +655,18 @@ void Chain::Machine::judge_model_manifest() {
     model_ = taken(std::move(model), entry_->model.path);
     if (model_) append(model_->warnings(), entry_->model.path);
     if (!manifest_) return;
-    use(path, "/model", manifest_->model, ModuleRole::base_model);
-    agree(resolve_path(path, manifest_->model.path), entry_->model.path, path, "/model/path",
-          "the registry");
+    if (use(path, "/model", manifest_->model, ModuleRole::base_model)) {
+        agree(resolve_path(path, manifest_->model.path), entry_->model.path, path, "/model/path",
+              "the registry");
+    }
     const auto name = [](const auto& choice, auto value) {
         return std::string(choice.names[static_cast<std::size_t>(value)]);
     };
-    agree(name(document::storage_dtypes, manifest_->dtype),
-          name(document::storage_dtypes, entry_->dtype), path, "/dtype", "the registry");
+    // Where the manifest is wrong about its model, that is the one thing to tell.
+    if (model_ && storage_dtype(*model_) == manifest_->dtype) {
+        agree(name(document::storage_dtypes, manifest_->dtype),
+              name(document::storage_dtypes, entry_->dtype), path, "/dtype", "the registry");
+    }
     agree(name(document::admissions, manifest_->admission_status),
           name(document::admissions, entry_->admission), path, "/admission_status", "the registry");
     if (model_) append(compare_with_model(*manifest_, *model_), path);
@@ -670,9 +679,11 @@ void Chain::Machine::judge_assembly() {
     const Bindings& bindings = assembly_->bindings;
     agree(assembly_->entry_id, entry_->id, path, "/entry_id", "the registry");
     agree(assembly_->base_model, entry_->model.digest, path, "/base_model", "the registry");
-    use(path, "/bindings/model_manifest", bindings.model_manifest, ModuleRole::model_manifest);
-    agree(resolve_path(path, bindings.model_manifest.path), entry_->manifest.path, path,
-          "/bindings/model_manifest/path", "the registry");
+    if (use(path, "/bindings/model_manifest", bindings.model_manifest,
+            ModuleRole::model_manifest)) {
+        agree(resolve_path(path, bindings.model_manifest.path), entry_->manifest.path, path,
+              "/bindings/model_manifest/path", "the registry");
+    }
     use(path, "/bindings/ledger", bindings.ledger, ModuleRole::evidence_ledger);
     for (const BoundEvidence& bound : bound_evidence(bindings)) {
         use(path, fmt::format("/bindings/{}", to_string(bound.kind)), *bound.file, bound.role);
@@ -682,9 +693,9 @@ void Chain::Machine::judge_assembly() {
             "the registry and this receipt disagree whether there is an adapter family",
             entry_->adapter_family ? "a file" : "null",
             bindings.adapter_family ? "a file" : "null");
-    } else if (bindings.adapter_family) {
-        use(path, "/bindings/adapter_family", *bindings.adapter_family,
-            ModuleRole::adapter_family_receipt);
+    } else if (bindings.adapter_family &&
+               use(path, "/bindings/adapter_family", *bindings.adapter_family,
+                   ModuleRole::adapter_family_receipt)) {
         agree(resolve_path(path, bindings.adapter_family->path), family_path(), path,
               "/bindings/adapter_family/path", "the registry");
     }
@@ -738,9 +749,10 @@ void Chain::Machine::judge_manifest(std::size_t index) {
     auto& manifest = adapter_manifests_[index];
     manifest = read_document(path, read_adapter_manifest);
     if (!manifest) return;
-    use(path, "/package", manifest->package, ModuleRole::adapter_package);
-    agree(resolve_path(path, manifest->package.path), family_file(member.package.path), path,
-          "/package/path", "the adapter family");
+    if (use(path, "/package", manifest->package, ModuleRole::adapter_package)) {
+        agree(resolve_path(path, manifest->package.path), family_file(member.package.path), path,
+              "/package/path", "the adapter family");
+    }
     judge_identity(*manifest, path);
     const auto& bases = manifest->base_models;
     if (std::find(bases.begin(), bases.end(), entry_->model.digest) == bases.end()) {
@@ -770,7 +782,7 @@ void Chain::Machine::judge_manifest(std::size_t index) {
 }
 
 void Chain::Machine::judge_identity(const AdapterManifest& manifest, const std::string& path) {
-    if (!manifest_) return;
+    if (!passed(Gate::model_manifest)) return;  // what it says of the model is not known to be so
     const Identity& own = manifest.identity;
     constexpr std::string_view whose = "the model's manifest";
     agree(own.model_flags, manifest_->flags, path, "/identity/model_flags", whose);

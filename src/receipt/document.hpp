@@ -140,7 +140,7 @@ struct Anything {
     [[nodiscard]] static Json write(const std::string& value) {
         return Json::parse(value, nullptr, false);
     }
-    [[nodiscard]] static Json schema() { return true; }
+    [[nodiscard]] static Json schema() { return Json::object(); }
 };
 
 /// One of a fixed set of names; name i stands for value i of the enum.
