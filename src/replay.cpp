@@ -198,8 +198,7 @@ private:
         const auto same_length = report_.replayed.tensors.size() == receipt_.tensors.size();
         // Element by element, so that the pointer leads to the value.
         const document::Json stated = document::to_json(receipt_, schemas::apply_receipt);
-        const document::Json computed =
-            document::to_json(report_.replayed, schemas::apply_receipt);
+        const document::Json computed = document::to_json(report_.replayed, schemas::apply_receipt);
         Findings differences;
         for (const auto& key : {"state", "output"}) {
             gather(std::string("/") + key, stated[key], computed[key], differences);
@@ -215,8 +214,9 @@ private:
         }
         for (Finding finding : differences) {
             finding.code = FindingCode::replay_differs;
-            finding.message = "the replay gives another value than the receipt states: the receipt "
-                              "was edited, or comes from another program";
+            finding.message =
+                "the replay gives another value than the receipt states: the receipt "
+                "was edited, or comes from another program";
             findings_.add(std::move(finding));
         }
     }

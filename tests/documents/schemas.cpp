@@ -23,8 +23,7 @@ void add_evidence(Json& schemas) {
 int main() {
     namespace names = schemas;
     Json all;
-    all["selector-registry"] =
-        document::schema_of<Registry>(names::registry, "Selector registry");
+    all["selector-registry"] = document::schema_of<Registry>(names::registry, "Selector registry");
     all["module-plan"] = document::schema_of<ModulePlan>(names::module_plan, "Module plan");
     all["model-manifest"] =
         document::schema_of<ModelManifest>(names::model_manifest, "Model manifest");
@@ -43,8 +42,7 @@ int main() {
     add_evidence<EvidenceKind::eval>(all);
     add_evidence<EvidenceKind::admission>(all);
     add_evidence<EvidenceKind::eval_cases>(all);
-    all["apply-receipt"] =
-        document::schema_of<ApplyReceipt>(names::apply_receipt, "Apply receipt");
+    all["apply-receipt"] = document::schema_of<ApplyReceipt>(names::apply_receipt, "Apply receipt");
     all["bundle-recipe"] =
         document::schema_of<BundleRecipe>(names::bundle_recipe, "Recipe of a bundle");
     const std::string text = document::print(all);

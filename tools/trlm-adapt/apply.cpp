@@ -25,12 +25,13 @@ namespace {
 /// The command line, understood and checked as far as that goes without reading a model.
 struct Request {
     std::string model;
-    std::vector<std::string> packages = {};
-    std::vector<float> strengths = {};  // as packages
+    StackFiles stack = {};
     std::string output;
     std::optional<std::string> receipt;
     std::optional<std::string> undo;
     ApplyOptions options = {};
+    bool as_the_family_says = false;  // strengths and rounding are those of its receipt
+    bool strict = false;
     bool dry_run = false;
     bool replace = false;
     bool accept_foreign_checksum = false;
@@ -50,9 +51,9 @@ Result<double> parse_finite(std::string_view option, const std::string& text) {
 }
 
 /// The package files: those named, or those of the one folder that is named.
-Result<std::vector<std::string>> stack_files(const std::vector<std::string>& arguments) {
+Result<StackFiles> stack_files(const std::vector<std::string>& arguments) {
     if (arguments.size() == 1 && is_folder(arguments.front())) {
-        return packages_of_folder(arguments.front());
+        return stack_of_folder(arguments.front());
     }
     Findings findings;
     for (const std::string& path : arguments) {
@@ -61,11 +62,11 @@ Result<std::vector<std::string>> stack_files(const std::vector<std::string>& arg
             "a stack is one folder or a list of package files; this folder is among others", path));
     }
     if (findings.has_errors()) return failure(std::move(findings));
-    return arguments;
+    return StackFiles{.packages = arguments, .strengths = std::vector<float>(arguments.size(), 1)};
 }
 
 /// Gives one package the strength of one NAME=X.
-Status assign_strength(const std::string& argument, const std::vector<std::string>& packages,
+Status assign_strength(const std::string& argument, const StackFiles& stack,
                        std::vector<std::optional<float>>& strengths) {
     const auto refuse = [&](std::string_view why) -> Status {
         return failure(usage_error(fmt::format("--strength {}: {}", argument, why)));
@@ -77,9 +78,10 @@ Status assign_strength(const std::string& argument, const std::vector<std::strin
     const std::string name = argument.substr(0, equals);
     std::vector<std::size_t> named;
     std::vector<std::string> names;
-    for (std::size_t i = 0; i < packages.size(); ++i) {
-        names.push_back(file_name_of(packages[i]));
-        if (names.back() == name) named.push_back(i);
+    for (std::size_t i = 0; i < stack.packages.size(); ++i) {
+        names.push_back(file_name_of(stack.packages[i]));
+        const bool is_member = stack.family && stack.member_ids[i] == name;
+        if (names.back() == name || is_member) named.push_back(i);
     }
     if (named.empty()) {
         return refuse(fmt::format("the stack has no package file of this name; it has {}",
@@ -95,20 +97,20 @@ Status assign_strength(const std::string& argument, const std::vector<std::strin
     return {};
 }
 
-/// Strengths in stack order, 1 where none is given.
+/// Strengths in stack order: the stack's own where none is given.
 Result<std::vector<float>> stack_strengths(const std::vector<std::string>& arguments,
-                                           const std::vector<std::string>& packages) {
+                                           const StackFiles& stack) {
     Findings findings;
-    std::vector<std::optional<float>> given(packages.size());
+    std::vector<std::optional<float>> given(stack.packages.size());
     for (const std::string& argument : arguments) {
-        const Status assigned = assign_strength(argument, packages, given);
+        const Status assigned = assign_strength(argument, stack, given);
         if (!assigned) findings.append(assigned.error());
     }
     if (findings.has_errors()) return failure(std::move(findings));
     std::vector<float> strengths;
     strengths.reserve(given.size());
-    for (const std::optional<float>& strength : given)
-        strengths.push_back(strength.value_or(1));
+    for (std::size_t i = 0; i < given.size(); ++i)
+        strengths.push_back(given[i].value_or(stack.strengths[i]));
     return strengths;
 }
 
@@ -116,7 +118,7 @@ Result<std::vector<float>> stack_strengths(const std::vector<std::string>& argum
 Findings check_not_an_input(std::string_view what, const std::string& target,
                             const Request& request) {
     Findings findings = check_not_read(what, target, "the model", {&request.model, 1});
-    findings.append(check_not_read(what, target, "a package", request.packages));
+    findings.append(check_not_read(what, target, "a package", request.stack.packages));
     return findings;
 }
 
@@ -125,7 +127,7 @@ Findings check_receipt_names(const Request& request) {
     Findings findings;
     const std::string folder = folder_of(*request.receipt);
     std::map<std::string, std::string> taken;  // path in lower case -> file
-    std::vector<std::string> files = request.packages;
+    std::vector<std::string> files = request.stack.packages;
     files.push_back(request.model);
     files.push_back(request.output);
     for (const std::string& file : files) {
@@ -189,6 +191,14 @@ Findings check_places(const Request& request) {
     return findings;
 }
 
+/// Where the family's stack is applied as it stands, its receipt says what is to come out.
+void expect_result(const std::vector<float>& strengths, Request& request) {
+    if (!request.stack.family) return;
+    const FamilyStack& stack = request.stack.family->stack();
+    request.as_the_family_says =
+        strengths == request.stack.strengths && request.options.rounding == stack.rounding;
+}
+
 /// Understands and checks the command line; all that is wrong with it is reported.
 Result<Request> understand(const ApplyCommandOptions& options) {
     Findings findings;
@@ -196,14 +206,17 @@ Result<Request> understand(const ApplyCommandOptions& options) {
                     .output = options.output.value_or(with_ending(options.model, ".adapted")),
                     .receipt = options.receipt,
                     .undo = options.undo,
+                    .strict = options.work.strict,
                     .dry_run = options.dry_run,
                     .replace = options.force,
                     .accept_foreign_checksum = options.work.accept_foreign_checksum};
     request.options.survival = true;
     request.options.allow_no_effect = options.allow_no_effect;
 
-    const Result<Rounding> rounding = parse_rounding(options.rounding);
-    if (succeeded(rounding, findings)) request.options.rounding = *rounding;
+    if (options.rounding) {
+        const Result<Rounding> rounding = parse_rounding(*options.rounding);
+        if (succeeded(rounding, findings)) request.options.rounding = *rounding;
+    }
     if (options.min_survival) {
         const Result<double> least = parse_finite("--min-survival", *options.min_survival);
         if (succeeded(least, findings)) request.options.min_survival = *least;
@@ -213,11 +226,17 @@ Result<Request> understand(const ApplyCommandOptions& options) {
     const Result<std::string> target = chosen_simd_target();
     if (succeeded(target, findings)) request.options.simd_target = *target;
 
-    Result<std::vector<std::string>> packages = stack_files(options.stack);
-    if (succeeded(packages, findings)) {
-        request.packages = std::move(*packages);
-        Result<std::vector<float>> strengths = stack_strengths(options.strengths, request.packages);
-        if (succeeded(strengths, findings)) request.strengths = std::move(*strengths);
+    Result<StackFiles> stack = stack_files(options.stack);
+    if (succeeded(stack, findings)) {
+        request.stack = std::move(*stack);
+        if (request.stack.family && !options.rounding) {
+            request.options.rounding = request.stack.family->stack().rounding;
+        }
+        Result<std::vector<float>> strengths = stack_strengths(options.strengths, request.stack);
+        if (succeeded(strengths, findings)) {
+            expect_result(*strengths, request);
+            request.stack.strengths = std::move(*strengths);
+        }
         findings.append(check_places(request));
     }
     if (findings.has_errors()) return failure(std::move(findings));
@@ -242,7 +261,7 @@ Result<Inputs> read_inputs(const Request& request, bool progress) {
     Result<ModelInput> model = load_model(request.model, options, progress);
     const bool model_is_good = succeeded(model, findings);
     std::vector<PackageInput> packages;
-    for (const std::string& path : request.packages) {
+    for (const std::string& path : request.stack.packages) {
         Result<PackageInput> package = load_package(path, progress);
         if (succeeded(package, findings)) packages.push_back(std::move(*package));
     }
@@ -256,11 +275,51 @@ Result<Inputs> read_inputs(const Request& request, bool progress) {
     return failure(std::move(findings));
 }
 
+/// What family and receipts have to say about this model and these packages.
+Findings check_history(const Request& request, const Inputs& inputs) {
+    Findings findings = check_members(request.stack, inputs.packages);
+    if (findings.has_errors()) return findings;
+    Result<Source> folder = Source::folder(folder_of(request.model));
+    const bool recorded = folder && may_be_an_output(*folder, inputs.model.file.bytes().size());
+    if (!request.stack.family && !recorded) return findings;  // digests cost time
+    const Digest base = digest_of(inputs.model.file, {});
+    findings.append(check_use(request.stack, base, request.stack.strengths));
+    if (!recorded) return findings;
+    std::vector<Digest> packages;
+    for (const PackageInput& package : inputs.packages)
+        packages.push_back(digest_of(package.file, {}));
+    Findings earlier = find_earlier_application(*folder, base, inputs.model.file.bytes().size(),
+                                                packages, request.strict);
+    earlier.set_file(request.model);
+    findings.append(std::move(earlier));
+    return findings;
+}
+
+/// Where the family's stack is applied as it stands, to its own base, its receipt says what comes
+/// out.
+Findings check_expected_state(const Request& request, const Inputs& inputs, const ApplyPlan& plan) {
+    Findings findings;
+    if (!request.as_the_family_says) return findings;
+    const ChosenStack& chosen = *request.stack.family;
+    const bool own_base =
+        ContentDigest(digest_of(inputs.model.file, {})) == chosen.family.base_model;
+    if (!own_base || plan.state == chosen.stack().expected_state) return findings;
+    findings.add({.code = FindingCode::value_drift,
+                  .message =
+                      "the family receipt expects another assembly state of this stack; have "
+                      "it written anew, and look at what changed",
+                  .file = request.stack.folder + "/" + std::string(family_receipt_name),
+                  .pointer = "/stacks",
+                  .expected = format_checksum(plan.state),
+                  .actual = format_checksum(chosen.stack().expected_state)});
+    return findings;
+}
+
 Stack stack_of(const Inputs& inputs, const Request& request) {
     Stack stack;
     for (std::size_t i = 0; i < inputs.packages.size(); ++i) {
         stack.push_back({.package = &inputs.packages[i].package,
-                         .strength = request.strengths[i],
+                         .strength = request.stack.strengths[i],
                          .file = inputs.packages[i].path});
     }
     return stack;
@@ -299,7 +358,7 @@ Result<ReceiptDraft> draft_receipt(const Request& request, const Inputs& inputs)
         receipt.stack.push_back({.package = file_ref(folder, input.path, input.file),
                                  .kind = input.package.kind(),
                                  .internal_checksum = input.package.checksum(),
-                                 .strength = request.strengths[i]});
+                                 .strength = request.stack.strengths[i]});
     }
     return ReceiptDraft{*request.receipt, std::move(*file), std::move(receipt)};
 }
@@ -583,7 +642,7 @@ Summary summary_of(const Request& request, const Inputs& inputs, const ApplyPlan
     for (std::size_t i = 0; i < inputs.packages.size(); ++i) {
         const PackageInput& input = inputs.packages[i];
         summary.stack.push_back({input.path, input.package.kind(), input.package.entries().size(),
-                                 request.strengths[i]});
+                                 request.stack.strengths[i]});
     }
     return summary;
 }
@@ -595,12 +654,16 @@ Outcome run_apply(const ApplyCommandOptions& options) {
     if (!request) return Outcome::failed(request.error());
     const Result<Inputs> inputs = read_inputs(*request, options.work.progress);
     if (!inputs) return Outcome::failed(inputs.error());
+    Findings warnings = check_history(*request, *inputs);
+    if (warnings.has_errors()) return Outcome::failed(std::move(warnings));
     const Result<ApplyPlan> plan = plan_apply(inputs->model.model, stack_of(*inputs, *request));
     if (!plan) return Outcome::failed(plan.error());
+    Findings unexpected = check_expected_state(*request, *inputs, *plan);
+    if (unexpected.has_errors()) return Outcome::failed(std::move(unexpected));
     Result<Applied> applied = apply_stack(*request, *plan, *inputs, options.work.progress);
     if (!applied) return Outcome::failed(std::move(applied).error());
 
-    Findings warnings = applied->done.report.warnings;
+    warnings.append(applied->done.report.warnings);
     warnings.set_file(request->model);
     const Summary summary = summary_of(*request, *inputs, *plan, std::move(*applied));
     return {.findings = std::move(warnings),

@@ -27,15 +27,13 @@ Json bundle_json(const std::string& folder, const BundleReport& report) {
             {"bytes", report.bytes},
             {"registry_digest", to_string(report.registry_digest)},
             {"entry", report.verification.entry},
-            {"state", report.verification.state
-                          ? Json(format_checksum(*report.verification.state))
-                          : Json(nullptr)}};
+            {"state", report.verification.state ? Json(format_checksum(*report.verification.state))
+                                                : Json(nullptr)}};
 }
 
-std::string bundle_text(const std::string& folder, const BundleReport& report,
-                        const Style& style) {
-    std::string text = fmt::format("Wrote {}, which verifies\n",
-                                   style.paint(Paint::bold, printable(folder)));
+std::string bundle_text(const std::string& folder, const BundleReport& report, const Style& style) {
+    std::string text =
+        fmt::format("Wrote {}, which verifies\n", style.paint(Paint::bold, printable(folder)));
     for (const std::string& file : report.files)
         text += fmt::format("  {}\n", file);
     text += fmt::format("{}, {}\n", counted(report.files.size(), "file", "files"),

@@ -46,7 +46,7 @@ struct ApplyCommandOptions {
     std::optional<std::string> receipt = {};
     std::optional<std::string> undo = {};
     std::optional<std::string> min_survival = {};
-    std::string rounding = "adaptive:0";
+    std::optional<std::string> rounding = {};  ///< else the family's, or adaptive:0
     bool dry_run = false;
     bool allow_no_effect = false;
     bool force = false;

@@ -250,16 +250,64 @@ std::string file_name_of(const std::string& path) {
     return path.substr(path.rfind('/') + 1);
 }
 
-Result<std::vector<std::string>> packages_of_folder(const std::string& folder) {
-    const std::string receipt = folder + (folder.ends_with('/') ? "" : "/") + "family.receipt.json";
-    if (name_is_taken(receipt)) {
-        return failure({.code = FindingCode::schema_unsupported,
-                        .message = "this version does not read family receipts, and so cannot "
-                                   "know which stack of the folder is preferred; name the "
-                                   "package files instead, in their order",
-                        .file = receipt});
+namespace {
+
+/// A file of a folder, as a path of the caller's.
+std::string path_in(const std::string& folder, const std::string& path) {
+    return folder + (folder.ends_with('/') ? "" : "/") + path;
+}
+
+/// The findings with their files as paths of the caller's.
+Findings findings_in(const std::string& folder, const Findings& findings) {
+    Findings placed;
+    for (Finding finding : findings) {
+        if (!finding.file.empty()) finding.file = path_in(folder, finding.file);
+        placed.add(std::move(finding));
     }
-    return list_packages(folder);
+    return placed;
+}
+
+Result<StackFiles> stack_of_family(const std::string& folder) {
+    Result<Source> source = Source::folder(folder);
+    if (!source) return failure(std::move(source.error()));
+    Result<ChosenStack> chosen = read_preferred_stack(*source);
+    if (!chosen) return failure(findings_in(folder, chosen.error()));
+    StackFiles stack{.family = std::move(*chosen), .folder = folder};
+    for (const ChosenMember& member : stack.family->members) {
+        stack.packages.push_back(path_in(folder, member.member.package.path));
+        stack.strengths.push_back(member.strength);
+        stack.member_ids.push_back(member.member.id);
+    }
+    return stack;
+}
+
+}  // namespace
+
+Result<StackFiles> stack_of_folder(const std::string& folder) {
+    if (name_is_taken(path_in(folder, std::string(family_receipt_name)))) {
+        return stack_of_family(folder);
+    }
+    Result<std::vector<std::string>> packages = list_packages(folder);
+    if (!packages) return failure(std::move(packages.error()));
+    StackFiles stack{.packages = std::move(*packages)};
+    stack.strengths.assign(stack.packages.size(), 1);
+    return stack;
+}
+
+Findings check_members(const StackFiles& stack, std::span<const PackageInput> packages) {
+    Findings findings;
+    for (std::size_t i = 0; stack.family && i < packages.size(); ++i) {
+        Findings found =
+            findings_in(stack.folder, check_member(stack.family->members[i], packages[i].package));
+        found.set_file(packages[i].path);
+        findings.append(std::move(found));
+    }
+    return findings;
+}
+
+Findings check_use(const StackFiles& stack, const Digest& base, std::span<const float> strengths) {
+    if (!stack.family) return {};
+    return findings_in(stack.folder, check_use(*stack.family, base, strengths));
 }
 
 Result<std::size_t> parse_threads(const std::string& text) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "commands.hpp"
+#include "trlm/adapt/chosen_stack.hpp"
 #include "trlm/adapt/digest.hpp"
 #include "trlm/adapt/executor.hpp"
 #include "trlm/adapt/file.hpp"
@@ -96,9 +97,26 @@ private:
 /// A path's last part.
 [[nodiscard]] std::string file_name_of(const std::string& path);
 
-/// The packages of a folder in stack order. `schema_unsupported` where a family receipt would
-/// choose them.
-[[nodiscard]] Result<std::vector<std::string>> packages_of_folder(const std::string& folder);
+/// The package files of a stack, before they are opened.
+struct StackFiles {
+    std::vector<std::string> packages = {};    ///< paths, in stack order
+    std::vector<float> strengths = {};         ///< as packages
+    std::vector<std::string> member_ids = {};  ///< as packages, where a family names them
+    std::optional<ChosenStack> family = {};    ///< what chose them, where it was a family receipt
+    std::string folder = {};                   ///< of the family receipt
+};
+
+/// The stack of a folder: the preferred one of its family receipt where it has one, else all of its
+/// packages in bytewise name order, each with strength 1.
+[[nodiscard]] Result<StackFiles> stack_of_folder(const std::string& folder);
+
+/// Are these the packages that the family receipt, if there is one, names?
+[[nodiscard]] Findings check_members(const StackFiles& stack,
+                                     std::span<const PackageInput> packages);
+
+/// May the family's stack, if there is one, be applied to this model with these strengths?
+[[nodiscard]] Findings check_use(const StackFiles& stack, const Digest& base,
+                                 std::span<const float> strengths);
 
 /// Number of threads: decimal digits, 0 for one per processor.
 [[nodiscard]] Result<std::size_t> parse_threads(const std::string& text);

@@ -14,9 +14,10 @@ Json replay_json(const std::string& path, const ReplayReport& report) {
     return {{"receipt", path},
             {"same", !report.findings.has_errors()},
             {"state", format_checksum(replayed.state)},
-            {"output", {{"path", replayed.output.path},
-                        {"bytes", replayed.output.bytes},
-                        {"digest", to_string(replayed.output.digest)}}}};
+            {"output",
+             {{"path", replayed.output.path},
+              {"bytes", replayed.output.bytes},
+              {"digest", to_string(replayed.output.digest)}}}};
 }
 
 std::string replay_text(const std::string& path, const ReplayReport& report, const Style& style) {

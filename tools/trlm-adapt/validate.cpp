@@ -30,8 +30,9 @@ public:
 private:
     void check_model_option();
     void check_argument(const std::string& path);
-    void check_stack(const std::vector<std::string>& paths);
-    void check_fit(const std::vector<PackageInput>& packages);
+    void check_stack(const StackFiles& stack);
+    void check_fit(const StackFiles& files, const std::vector<PackageInput>& packages);
+    void check_family(const StackFiles& stack, const std::vector<PackageInput>& packages);
     [[nodiscard]] std::optional<PackageInput> check_file(const std::string& path);
     void list_unread(const std::string& path, Findings why);
     void mark_failed(const std::string& path);
@@ -65,21 +66,23 @@ void Validation::check_model_option() {
 }
 
 void Validation::check_argument(const std::string& path) {
-    if (!is_folder(path)) return check_stack({path});
-    Result<std::vector<std::string>> packages = packages_of_folder(path);
-    if (!packages) return list_unread(path, std::move(packages).error());
-    check_stack(*packages);
+    if (!is_folder(path)) return check_stack({.packages = {path}, .strengths = {1}});
+    Result<StackFiles> stack = stack_of_folder(path);
+    if (!stack) return list_unread(path, std::move(stack).error());
+    check_stack(*stack);
 }
 
-/// Each argument is a stack of its own, applied with strength 1.
-void Validation::check_stack(const std::vector<std::string>& paths) {
+/// Each argument is a stack of its own, applied with strength 1 where no family says otherwise.
+void Validation::check_stack(const StackFiles& stack) {
+    const std::vector<std::string>& paths = stack.packages;
     std::vector<PackageInput> packages;
     for (const std::string& path : paths) {
         std::optional<PackageInput> package = check_file(path);
         if (package) packages.push_back(std::move(*package));
     }
+    if (packages.size() == paths.size()) check_family(stack, packages);
     if (!model_ || packages.empty()) return;
-    if (packages.size() == paths.size()) return check_fit(packages);
+    if (packages.size() == paths.size()) return check_fit(stack, packages);
     // With a member missing the sums would be wrong; whether the others fit can still be said.
     for (const PackageInput& package : packages) {
         const StackMember alone{.package = &package.package, .file = package.path};
@@ -89,10 +92,25 @@ void Validation::check_stack(const std::vector<std::string>& paths) {
     }
 }
 
-void Validation::check_fit(const std::vector<PackageInput>& packages) {
-    Stack stack;
+/// Where a family chose the packages, they are to be those that it names.
+void Validation::check_family(const StackFiles& stack, const std::vector<PackageInput>& packages) {
+    if (!stack.family) return;
+    Findings findings = check_members(stack, packages);
+    if (model_) {
+        findings.append(check_use(stack, digest_of(model_->file, {}), stack.strengths));
+    }
     for (const PackageInput& package : packages) {
-        stack.push_back({.package = &package.package, .file = package.path});
+        if (findings.has_errors()) mark_failed(package.path);
+    }
+    findings_.append(std::move(findings));
+}
+
+void Validation::check_fit(const StackFiles& files, const std::vector<PackageInput>& packages) {
+    Stack stack;
+    for (std::size_t i = 0; i < packages.size(); ++i) {
+        stack.push_back({.package = &packages[i].package,
+                         .strength = files.strengths[i],
+                         .file = packages[i].path});
     }
     const auto fail = [&](Findings findings) {
         // The sum of a folder's members is a property of all of them.
