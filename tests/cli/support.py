@@ -111,8 +111,8 @@ class Case(unittest.TestCase):
         options.setdefault('stdout', subprocess.PIPE)
         options.setdefault('stderr', subprocess.PIPE)
         options.setdefault('stdin', subprocess.DEVNULL)
-        return Run(subprocess.run([cli, *arguments], cwd=self.folder, env=environment, timeout=120,
-                                  **options))
+        options.setdefault('cwd', self.folder)
+        return Run(subprocess.run([cli, *arguments], env=environment, timeout=120, **options))
 
     def peak_memory(self, *arguments):
         """The exit code of a run and the most memory it had, in bytes."""

@@ -10,8 +10,8 @@ import termios
 import support
 from support import CANNOT_CHECK, INVALID, OK, USAGE, data, vector, write
 
-COMMANDS = ['validate', 'inspect', 'apply', 'revert', 'digest', 'explain', 'limits',
-            'version']
+COMMANDS = ['validate', 'inspect', 'apply', 'revert', 'verify', 'bundle', 'replay', 'digest',
+            'explain', 'limits', 'version']
 ESCAPE = '\x1b'
 
 
@@ -70,7 +70,8 @@ class Usage(support.Case):
             self.assertIn('[usage_error]', run.err)
 
     def test_the_nearest_command_is_suggested(self):
-        for word, command in (('aply', 'apply'), ('verison', 'version'), ('digests', 'digest')):
+        for word, command in (('aply', 'apply'), ('verison', 'version'), ('digests', 'digest'),
+                              ('verfy', 'verify'), ('bundel', 'bundle')):
             self.assertIn('did you mean %s?' % command, self.run_tool(word).err)
 
     def test_options_of_every_command_may_stand_before_it(self):
@@ -94,7 +95,8 @@ class Usage(support.Case):
     def test_help(self):
         tool = self.run_tool('--help')
         self.assertEqual((tool.code, tool.err), (OK, ''))
-        for text in [tool.out] + [self.run_tool(c, '--help').out for c in COMMANDS]:
+        for text in [tool.out] + [self.run_tool(*c.split(), '--help').out
+                                 for c in COMMANDS + ['bundle create']]:
             self.assertIn('Usage: trlm-adapt', text)
             self.assertIn('Example:\n  trlm-adapt ', text)
             self.assert_narrow(text)

@@ -15,6 +15,8 @@ What the documents may hold:
   ```hexdump FILE           offset, 16 bytes, text, remark; compared with the file. "..." skips.
   ```hexdump apply ARGS     the same for the output of that command.
   <!-- file: PATH -->       the next code block is that file, or whole lines of it.
+  <!-- made: PATH -->       the next code block is a file that the document's commands made; a line "..."
+                            stands for any lines, "..." inside a line for any text.
   <!-- kept: MODEL -->      the next table holds package, strength, then `kept` for each rounding.
 """
 import argparse
@@ -32,7 +34,8 @@ import warnings
 import reference
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-COMMANDS = ('validate', 'inspect', 'apply', 'revert', 'digest', 'explain', 'limits', 'version')
+COMMANDS = ('validate', 'inspect', 'apply', 'revert', 'verify', 'bundle create', 'replay', 'digest',
+            'explain', 'limits', 'version')
 VECTORS = 'tests/conformance/vectors'
 
 
@@ -278,6 +281,12 @@ class Checker:
             with self.scratch() as folder:
                 for number, _, lines, _ in blocks:
                     self.run_block('%s:%d' % (document.path, number), lines, folder)
+                for number, path, after in document.comments('made'):
+                    place = '%s:%d' % (document.path, number)
+                    self.expect(after[0].startswith('```'), place, 'no code block follows')
+                    made = read(os.path.join(folder, path))
+                    self.expect(matches(after[1:after.index('```')], made), place,
+                                '%s is\n%s' % (path, made))
 
     def run_block(self, place, lines, folder):
         steps = []  # command, expected output
@@ -318,10 +327,10 @@ class Checker:
         document = self.documents['docs/cli.md']
         common = table_options(document.section('## Options of every command'))
         listed = re.findall(r'^  ([a-z][a-z-]*) ', self.run('--help').stdout, flags=re.M)
-        self.expect(set(COMMANDS) <= set(listed), 'trlm-adapt --help', 'lists %s' % listed)
+        self.expect({command.split()[0] for command in COMMANDS} == set(listed), 'trlm-adapt --help', 'lists %s' % listed)
         for command in COMMANDS:
             own = table_options(document.section('## ' + command))
-            help_text = self.run(command, '--help').stdout.split('Example:')[0]
+            help_text = self.run(*command.split(), '--help').stdout.split('Example:')[0]
             options = set(re.findall(r'(?<![\w-])--[a-z][a-z-]*', help_text))
             self.expect(options, 'trlm-adapt %s --help' % command, 'names no option')
             for option in options:
@@ -482,6 +491,18 @@ def schema_cases():
     yield ['revert', 'u.slm', '--undo', 'u.undo', '-o', 'r.slm'], 0
     yield ['revert', 'u.slm', '--undo', 'u.undo', '-o', 'r.slm'], 2
     yield ['revert', 'a.slm', '--undo', 'n.undo', '-o', 's.slm'], 3
+    yield ['bundle', 'create', data + 'whale.recipe.json', '-o', 'bundle'], 0
+    yield ['bundle', 'create', data + 'whale.recipe.json', '-o', 'bundle'], 2
+    yield ['bundle', 'create', 'nothing.json', '-o', 'other'], 5
+    yield ['bundle'], 2
+    yield ['verify', 'bundle'], 0
+    yield ['verify', 'bundle', '--entry', 'minnow'], 2
+    yield ['verify', 'bundle', '--registry-digest', 'sha256:' + '0' * 64], 3
+    yield ['verify', data], 5
+    yield ['verify', 'nothing'], 5
+    yield ['replay', 'a.apply-receipt.json'], 0
+    yield ['replay', 'nothing.json'], 5
+    yield ['replay', data + 'whale.recipe.json'], 5
     yield ['digest', model, lora], 0
     yield ['digest', 'nothing.slm'], 5
     yield ['explain'], 0
