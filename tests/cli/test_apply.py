@@ -336,8 +336,9 @@ class Inputs(support.Case):
         self.take(vector('adapters', 'dense.adp1'), 'family/a.adp1')
         os.symlink('nowhere', self.path('family/family.receipt.json'))
         run = self.run_json('apply', 'base.slm', 'family')
-        self.assert_refused(run, CANNOT_CHECK, 'schema_unsupported')
-        self.assertIn('name the package files', run.document['findings'][0]['message'])
+        self.assert_refused(run, INVALID, 'path_escape')
+        self.assertEqual(run.document['findings'][0]['file'], 'family/family.receipt.json')
+        self.assertFalse(os.path.exists(self.path('base.adapted.slm')))
 
     def test_what_is_no_regular_file(self):
         os.mkfifo(self.path('pipe'))

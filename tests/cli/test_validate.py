@@ -64,8 +64,10 @@ class Files(support.Case):
         self.take(vector('adapters', 'dense.adp1'), 'family/a.adp1')
         write(self.path('family/family.receipt.json'), b'{}')
         run = self.run_json('validate', 'family')
-        self.assert_refused(run, CANNOT_CHECK, 'schema_unsupported')
-        self.assertIn('name the package files', run.document['findings'][0]['message'])
+        self.assert_refused(run, INVALID, 'missing_key')
+        finding = run.document['findings'][0]
+        self.assertEqual([finding['file'], finding['pointer']],
+                         ['family/family.receipt.json', '/schema'])
 
     def test_a_foreign_checksum_is_refused_unless_it_is_accepted(self):
         write(self.path('foreign.slm'), foreign_model(read(vector('models', 'base_q8_0.slm'))))
