@@ -4,8 +4,6 @@
 #include <array>
 #include <atomic>
 #include <memory>
-#include <system_error>
-#include <thread>
 
 #include <fmt/format.h>
 
@@ -13,8 +11,10 @@
 #include "fp_environment.hpp"
 #include "fuse.hpp"
 #include "guard.hpp"
+#include "publish.hpp"
 #include "read_back.hpp"
 #include "scratch_pool.hpp"
+#include "synchronization.hpp"
 #include "trlm/adapt/checksum.hpp"
 #include "trlm/adapt/file.hpp"
 #include "trlm/adapt/simd.hpp"
@@ -101,7 +101,9 @@ private:
     }
 
     [[nodiscard]] std::uint64_t tensor_bytes(std::size_t index) const {
-        return plan_.model->view(plan_.tensors[index].model_index).payload.size();
+        const PlannedTensor& planned = plan_.tensors[index];
+        const Shape& shape = plan_.model->tensors()[planned.model_index].shape;
+        return payload_bytes(planned.storage.dtype, shape).value();
     }
 
     /// Payloads that are computed once more than they are emitted: those behind their scales.
@@ -175,12 +177,12 @@ private:
     /// before it are emitted in order.
     void fuse_tensor(std::size_t index, bool emitting) {
         const PlannedTensor& planned = plan_.tensors[index];
-        const TensorFuser fuser(plan_.model->view(planned.model_index), planned.deltas,
-                                options_.rounding, survival_, kernels_);
+        const TensorFuser fuser(plan_.model->view(planned.model_index), planned.storage,
+                                planned.deltas, options_.rounding, survival_, kernels_);
         Scales& scales = scales_[index];
         const bool first_time = !scales.computed;
         scales.computed = true;
-        scales.bytes.resize(fuser.tensor().scales.size());
+        scales.bytes.resize(fuser.scale_bytes({0, fuser.tensor().shape.rows()}));
         if (first_time) survivals_[index] = no_survival_yet(fuser.tensor());
 
         const std::uint64_t tiles = fuser.tile_count();
@@ -333,37 +335,6 @@ std::array<std::byte, 8> checksum_bytes(std::uint64_t checksum) {
     return bytes;
 }
 
-Finding cancelled_before_publishing() {
-    return make_finding(FindingCode::output_failed, "cancelled before anything was published");
-}
-
-/// A file on its way to the disk, on a thread of its own; where none can be had, `commit` sees to
-/// all of it.
-class Synchronization {
-public:
-    explicit Synchronization(OutputFile& file) {
-        try {
-            thread_ = std::thread([this, &file] { status_ = file.synchronize(); });
-        } catch (const std::system_error&) {
-            // Slower, not wrong.
-        }
-    }
-    Synchronization(const Synchronization&) = delete;
-    Synchronization& operator=(const Synchronization&) = delete;
-    ~Synchronization() {
-        if (thread_.joinable()) thread_.join();
-    }
-
-    [[nodiscard]] Status finish() {
-        if (thread_.joinable()) thread_.join();
-        return std::move(status_);
-    }
-
-private:
-    Status status_;
-    std::thread thread_;
-};
-
 /// A new model in its temporary file, sealed and without a name.
 struct WrittenModel {
     OutputFile file;
@@ -385,8 +356,7 @@ Result<WrittenModel> write_model(const ApplyPlan& plan, const std::string& path,
         options);
     if (write_error.has_errors()) return failure(std::move(write_error));
     if (!report) return failure(std::move(report.error()));
-    const auto checksum = checksum_bytes(report->internal_checksum);
-    if (Status sealed = file->write_at(slm1_checksum_offset, checksum); !sealed) {
+    if (Status sealed = seal_model(*file, report->internal_checksum); !sealed) {
         return failure(std::move(sealed.error()));
     }
     return WrittenModel{std::move(*file), std::move(*report)};

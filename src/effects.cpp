@@ -49,6 +49,24 @@ void add_survival(TensorSurvival& tensor, const TileOutcome& outcome) {
     }
 }
 
+/// The stack has an effect, but little of it is what was intended.
+Finding mostly_lost(const ApplyOptions& options, const ApplyReport& report) {
+    const auto decibels = snr_db_of_stack(report.tensors);
+    const bool adaptive = options.rounding.mode == RoundingMode::adaptive;
+    Finding finding = make_finding(
+        FindingCode::survival_below_threshold,
+        fmt::format("rounding leaves {:.1f} % of the intended change{}; there are three ways out: "
+                    "adaptive rounding ({}), promotion of the touched tensors to a finer storage "
+                    "(--output-dtype q8_0 or f32), or keeping the adapter in its own file beside "
+                    "the model",
+                    *report.kept * 100,
+                    decibels ? fmt::format(", with a signal-to-noise ratio of {:.1f} dB", *decibels)
+                             : std::string(),
+                    adaptive ? "in use already" : "--rounding adaptive:0"));
+    finding.severity = Severity::warning;
+    return finding;
+}
+
 void judge_effect(const ApplyOptions& options, ApplyReport& report, Findings& findings) {
     if (report.zero_effect) {
         Finding finding = make_finding(
@@ -71,6 +89,8 @@ void judge_effect(const ApplyOptions& options, ApplyReport& report, Findings& fi
             "adaptive rounding, a larger storage, or a higher strength",
             finding.actual, finding.expected);
         findings.add(std::move(finding));
+    } else if (report.kept && !report.zero_effect && is_mostly_lost(report.tensors)) {
+        report.warnings.add(mostly_lost(options, report));
     }
 }
 

@@ -287,9 +287,11 @@ constexpr FindingInfo rows[] = {
      "A larger model or more adapters than were planned for.",
      "Shrink the files, or raise the budget on purpose."},
     {Code::survival_below_threshold, "survival_below_threshold", FindingClass::policy,
-     "Less of the intended change arrived in the stored weights than --min-survival demands.",
+     "Less of the intended change arrived in the stored weights than --min-survival demands; as "
+     "a warning, less than half of it, or with more noise than change.",
      "A weak adapter on coarse quantization with nearest rounding.",
-     "Use adaptive or stochastic rounding, a higher strength, or a base with finer storage."},
+     "Use adaptive rounding, promote what is touched with --output-dtype, or keep the adapter in "
+     "its own file beside the model."},
     {Code::zero_effect, "zero_effect", FindingClass::policy,
      "The stack fits, but applying it changes no stored byte.",
      "An adapter that is all zeros, or deltas that rounding to quantized weights loses entirely.",

@@ -50,6 +50,19 @@ std::vector<std::uint64_t> count_values(const kernels::Table& kernels, Bytes mas
     return before;
 }
 
+/// Bytes that `elements` values take; even for q4_0.
+std::size_t payload_bytes_of(Dtype dtype, std::uint64_t elements) noexcept {
+    switch (dtype) {
+        case Dtype::f32:
+            return elements * sizeof(float);
+        case Dtype::q8_0:
+            return elements;
+        case Dtype::q4_0:
+            break;
+    }
+    return elements / 2;
+}
+
 /// Position in a sorted list of u32 of the first that is not below `index`.
 std::uint64_t lower_bound_index(Bytes positions, std::uint64_t count, std::uint64_t index) {
     std::uint64_t first = 0;
@@ -102,9 +115,13 @@ std::uint32_t add_scattered(const ScatteredValues& scattered, float* w, std::uin
 
 }  // namespace
 
-TensorFuser::TensorFuser(const TensorView& tensor, std::span<const PlannedDelta> deltas,
-                         const Rounding& rounding, bool survival, const kernels::Table& kernels)
+TensorFuser::TensorFuser(const TensorView& tensor, const TensorStorage& storage,
+                         std::span<const PlannedDelta> deltas, const Rounding& rounding,
+                         bool survival, const kernels::Table& kernels)
     : view_(tensor),
+      result_{tensor.name, tensor.name_hash, storage.dtype, tensor.shape, storage.block_size, {},
+              {}},
+      promoted_(storage.dtype != tensor.dtype),
       kernels_(&kernels),
       mode_(rounding.mode),
       key_(random_key(rounding.seed, view_.name_hash)),
@@ -144,20 +161,11 @@ Tile TensorFuser::tile(std::uint64_t index) const noexcept {
 }
 
 std::size_t TensorFuser::payload_bytes(const Tile& tile) const noexcept {
-    const std::uint64_t elements = tile.rows * cols_;
-    switch (view_.dtype) {
-        case Dtype::f32:
-            return elements * sizeof(float);
-        case Dtype::q8_0:
-            return elements;
-        case Dtype::q4_0:
-            break;
-    }
-    return elements / 2;
+    return payload_bytes_of(result_.dtype, tile.rows * cols_);
 }
 
 std::size_t TensorFuser::scale_bytes(const Tile& tile) const noexcept {
-    return view_.scales.size() / rows_ * tile.rows;
+    return result_.block_size == 0 ? 0 : tile.rows * cols_ / result_.block_size * sizeof(float);
 }
 
 bool TensorFuser::is_scattered(const Operand& operand) noexcept {
@@ -295,9 +303,9 @@ std::uint64_t TensorFuser::add_all(const Tile& tile, FuseScratch& scratch, float
 }
 
 void TensorFuser::measure(const Tile& tile, const kernels::GroupTile& group,
-                          TileOutcome& outcome) const {
+                          const kernels::Table& kernels, TileOutcome& outcome) const {
     for (std::uint64_t row = 0; row < tile.rows; ++row) {
-        outcome.survival.push_back(kernels_->survival(group, row, cols_));
+        outcome.survival.push_back(kernels.survival(group, row, cols_));
     }
 }
 
@@ -312,7 +320,7 @@ void TensorFuser::fuse_f32(const Tile& tile, FuseScratch& scratch, std::byte* pa
     if (survival_ && scattered_ == 0) {
         make_dense(tile, scratch);
         group.operands = scratch.dense;
-        measure(tile, group, outcome);  // first: what is in place is overwritten next
+        measure(tile, group, *kernels_, outcome);  // first: what is in place is overwritten next
         std::uint32_t largest = 0;
         for (const kernels::DenseOperand& operand : scratch.dense) {
             largest = kernels_->add_dense(operand, elements, w, nullptr);
@@ -324,7 +332,7 @@ void TensorFuser::fuse_f32(const Tile& tile, FuseScratch& scratch, std::byte* pa
         bad = add_all(tile, scratch, w, scratch.touched.data());
         group.w = w;
         group.touched = scratch.touched.data();
-        measure(tile, group, outcome);
+        measure(tile, group, *kernels_, outcome);
     } else {
         bad = add_all(tile, scratch, w, nullptr);
     }
@@ -398,7 +406,7 @@ void TensorFuser::fuse_quantized(const Tile& tile, FuseScratch& scratch, std::by
         outcome.changed = std::memcmp(group.scales, group.old_scales, new_scale_bytes) != 0 ||
                           std::memcmp(group.codes, group.old_codes, elements) != 0;
     }
-    if (survival_) measure(tile, group, outcome);
+    if (survival_) measure(tile, group, *kernels_, outcome);
     if (group.scales != scales) std::memcpy(scales, group.scales, new_scale_bytes);
     if (!q8) {
         kernels_->pack_nibbles(group.codes, elements, payload);
@@ -407,11 +415,105 @@ void TensorFuser::fuse_quantized(const Tile& tile, FuseScratch& scratch, std::by
     }
 }
 
+/// The old values of a quantized tile, in `scratch.decoded`.
+void TensorFuser::decode(const Tile& tile, FuseScratch& scratch) const {
+    const std::uint64_t first = tile.first_row * cols_;
+    const std::uint64_t elements = tile.rows * cols_;
+    const std::byte* payload = view_.payload.data() + payload_bytes_of(view_.dtype, first);
+    const std::uint64_t group_size = view_.dtype == Dtype::q8_0 ? cols_ : view_.block_size;
+    const auto* codes = reinterpret_cast<const std::int8_t*>(payload);
+    if (view_.dtype == Dtype::q4_0) {
+        scratch.old_codes.resize(elements);
+        kernels_->unpack_nibbles(payload, elements, scratch.old_codes.data());
+        codes = scratch.old_codes.data();
+    }
+    scratch.decoded.resize(elements);
+    kernels_->decode(codes, view_.scales.data() + first / group_size * sizeof(float),
+                     elements / group_size, group_size, scratch.decoded.data());
+}
+
+/// A tile whose new values are stored more finely than the old ones. Nothing of the old bytes can
+/// stay, so that it counts as changed only where a delta makes a difference.
+void TensorFuser::fuse_promoted(const Tile& tile, FuseScratch& scratch, std::byte* payload,
+                                std::byte* scales, bool watch_changes, TileOutcome& outcome) const {
+    decode(tile, scratch);
+    const std::uint64_t elements = tile.rows * cols_;
+    const bool f32 = result_.dtype == Dtype::f32;
+    scratch.touched.assign(elements, 0);
+    scratch.w.assign(scratch.decoded.begin(), scratch.decoded.end());
+    const std::uint64_t bad = add_all(tile, scratch, scratch.w.data(), scratch.touched.data());
+    if (bad < elements) {
+        outcome.bad = f32 ? tile.first_row * cols_ + bad : tile.first_row + bad / cols_;
+        return;
+    }
+    if (!f32) return encode_promoted(tile, scratch, payload, scales, watch_changes, outcome);
+    const std::size_t bytes = payload_bytes(tile);
+    std::memcpy(payload, scratch.w.data(), bytes);
+    if (watch_changes) outcome.changed = std::memcmp(payload, scratch.decoded.data(), bytes) != 0;
+    if (!survival_) return;
+    kernels::GroupTile group;
+    group.old_values = reinterpret_cast<const std::byte*>(scratch.decoded.data());
+    group.w = scratch.w.data();
+    group.touched = scratch.touched.data();
+    measure(tile, group, *kernels_, outcome);
+}
+
+/// Rows that were q4_0 and become q8_0: fitted, as they have no scale that could be kept.
+void TensorFuser::encode_promoted(const Tile& tile, FuseScratch& scratch, std::byte* payload,
+                                  std::byte* scales, bool watch_changes,
+                                  TileOutcome& outcome) const {
+    const std::size_t bytes = payload_bytes(tile);
+    kernels::GroupTile group;
+    group.groups = tile.rows;
+    group.group_size = cols_;
+    group.first_element = tile.first_row * cols_;
+    group.codes = reinterpret_cast<std::int8_t*>(payload);
+    group.scales = scales;
+    group.w = scratch.w.data();
+    const std::uint64_t stored = kernels_->encode_q8(group);
+    if (stored < group.groups) {
+        outcome.bad = tile.first_row + stored;
+        return;
+    }
+    group.touched = scratch.touched.data();
+    if (mode_ == RoundingMode::stochastic) {
+        // With the fitted scales as old ones only the codes of touched elements are drawn anew.
+        scratch.codes.assign(group.codes, group.codes + bytes);
+        scratch.scales.assign(scales, scales + scale_bytes(tile));
+        group.old_codes = scratch.codes.data();
+        group.old_scales = scratch.scales.data();
+        group.mode = mode_;
+        group.key = key_;
+        (void)kernels_->encode_q8(group);  // the same values with scales that are in bounds
+    }
+    if (watch_changes) {
+        // Without the deltas the tile would have been stored like this.
+        scratch.codes.resize(bytes);
+        scratch.scales.resize(scale_bytes(tile));
+        kernels::GroupTile plain;
+        plain.groups = group.groups;
+        plain.group_size = group.group_size;
+        plain.w = scratch.decoded.data();
+        plain.codes = scratch.codes.data();
+        plain.scales = scratch.scales.data();
+        outcome.changed = kernels_->encode_q8(plain) < plain.groups ||
+                          std::memcmp(plain.codes, payload, bytes) != 0 ||
+                          std::memcmp(plain.scales, scales, scratch.scales.size()) != 0;
+    }
+    if (!survival_) return;
+    group.old_codes = nullptr;
+    group.old_scales = nullptr;
+    group.old_values = reinterpret_cast<const std::byte*>(scratch.decoded.data());
+    // Only the plain kernel measures values against codes.
+    measure(tile, group, kernels::scalar_table(), outcome);
+}
+
 void TensorFuser::fuse(const Tile& tile, FuseScratch& scratch, std::byte* payload,
                        std::byte* scales, bool watch_changes, TileOutcome& outcome) const {
     outcome.bad.reset();
     outcome.changed = false;
     outcome.survival.clear();
+    if (promoted_) return fuse_promoted(tile, scratch, payload, scales, watch_changes, outcome);
     const std::size_t bytes = payload_bytes(tile);
     const std::byte* old_payload = view_.payload.data() + payload_offset(tile);
     const bool in_place = payload == old_payload;

@@ -37,6 +37,7 @@ struct FuseScratch {
     std::vector<std::int8_t> codes;
     std::vector<std::byte> scales;             // new ones, where they replace the old ones
     std::vector<std::byte> before;             // f32 values, where they are replaced
+    std::vector<float> decoded;                // old values of a promoted tensor
     std::vector<std::byte> discarded_payload;  // where only a check is wanted
     std::vector<std::byte> discarded_scales;
     TileOutcome outcome;
@@ -46,17 +47,20 @@ struct FuseScratch {
 /// A planned tensor, prepared for the kernels. Immutable: tiles may be fused concurrently.
 class TensorFuser {
 public:
-    /// `tensor` and what `deltas` point to must outlive the object.
-    TensorFuser(const TensorView& tensor, std::span<const PlannedDelta> deltas,
-                const Rounding& rounding, bool survival, const kernels::Table& kernels);
+    /// `tensor` and what `deltas` point to must outlive the object. `storage` is how the new values
+    /// are stored: as the old ones, or more finely.
+    TensorFuser(const TensorView& tensor, const TensorStorage& storage,
+                std::span<const PlannedDelta> deltas, const Rounding& rounding, bool survival,
+                const kernels::Table& kernels);
 
-    [[nodiscard]] const TensorView& tensor() const noexcept { return view_; }
+    /// The new tensor, without its bytes.
+    [[nodiscard]] const TensorView& tensor() const noexcept { return result_; }
 
     /// Whole tensor, cut into tiles in row order.
     [[nodiscard]] std::uint64_t tile_count() const noexcept;
     [[nodiscard]] Tile tile(std::uint64_t index) const noexcept;
 
-    /// Bytes of a tile's payload and of its scales.
+    /// Bytes of a tile's new payload and of its scales.
     [[nodiscard]] std::size_t payload_bytes(const Tile& tile) const noexcept;
     [[nodiscard]] std::size_t scale_bytes(const Tile& tile) const noexcept;
 
@@ -103,9 +107,17 @@ private:
     void fuse_quantized(const Tile& tile, FuseScratch& scratch, std::byte* payload,
                         std::byte* scales, bool watch_changes, TileOutcome& outcome) const;
     void make_dense(const Tile& tile, FuseScratch& scratch) const;
-    void measure(const Tile& tile, const kernels::GroupTile& group, TileOutcome& outcome) const;
+    void decode(const Tile& tile, FuseScratch& scratch) const;
+    void fuse_promoted(const Tile& tile, FuseScratch& scratch, std::byte* payload,
+                       std::byte* scales, bool watch_changes, TileOutcome& outcome) const;
+    void encode_promoted(const Tile& tile, FuseScratch& scratch, std::byte* payload,
+                         std::byte* scales, bool watch_changes, TileOutcome& outcome) const;
+    void measure(const Tile& tile, const kernels::GroupTile& group, const kernels::Table& kernels,
+                 TileOutcome& outcome) const;
 
     TensorView view_;
+    TensorView result_;
+    bool promoted_;
     const kernels::Table* kernels_;
     RoundingMode mode_;
     std::uint64_t key_;  ///< of the random numbers: XXH3-64 of seed and name hash

@@ -249,8 +249,10 @@ private:
         for (const MemoryPlan::Tensor& tensor : plan_.tensors) {
             Job job;
             job.tensor = &tensor;
-            job.fuser = std::make_unique<TensorFuser>(view_of(tensor.target), tensor.deltas,
-                                                      options_.rounding, measure, kernels_);
+            job.fuser = std::make_unique<TensorFuser>(
+                view_of(tensor.target),
+                TensorStorage{tensor.target.dtype, tensor.target.block_size}, tensor.deltas,
+                options_.rounding, measure, kernels_);
             job.tasks = split(job.fuser->tile_count());
             for (Task& task : job.tasks) {
                 if (measure) task.outcome.survival.reserve(task.tiles * job.fuser->tile(0).rows);

@@ -10,8 +10,20 @@
 namespace trlm::adapt {
 namespace {
 
+constexpr std::array output_dtypes{OutputDtype::keep, OutputDtype::q8_0, OutputDtype::f32};
+
+/// How a tensor is stored after a stack has named it.
+TensorStorage storage_after(const ModelTensor& tensor, OutputDtype output_dtype) {
+    if (output_dtype == OutputDtype::f32) return {Dtype::f32, 0};
+    if (output_dtype == OutputDtype::q8_0 && tensor.dtype == Dtype::q4_0) {
+        return {Dtype::q8_0, canonical_block_size(Dtype::q8_0, tensor.shape)};
+    }
+    return {tensor.dtype, tensor.block_size};
+}
+
 /// The tensors that the stack names, in directory order, with their deltas in stack order.
-std::vector<PlannedTensor> planned_tensors(const Model& model, std::span<const StackMember> stack) {
+std::vector<PlannedTensor> planned_tensors(const Model& model, std::span<const StackMember> stack,
+                                           OutputDtype output_dtype) {
     std::vector<std::vector<PlannedDelta>> deltas(model.tensors().size());
     for (const StackMember& member : stack) {
         const auto entries = member.package->entries();
@@ -23,8 +35,9 @@ std::vector<PlannedTensor> planned_tensors(const Model& model, std::span<const S
     std::vector<PlannedTensor> tensors;
     for (std::size_t i = 0; i < deltas.size(); ++i) {
         if (deltas[i].empty()) continue;
-        const bool proven = proves_finite(model.tensors()[i].max_abs, deltas[i]);
-        tensors.push_back({i, std::move(deltas[i]), proven});
+        const ModelTensor& tensor = model.tensors()[i];
+        const bool proven = proves_finite(tensor.max_abs, deltas[i]);
+        tensors.push_back({i, storage_after(tensor, output_dtype), std::move(deltas[i]), proven});
     }
     return tensors;
 }
@@ -87,11 +100,16 @@ Status plan_anew(ApplyPlan& plan) {
     spec.shape = model.shape();
     spec.flags = model.flags();
     spec.tokenizer_section = model.tokenizer_section();
+    std::vector<std::optional<std::size_t>> planned(model.tensors().size());
+    for (std::size_t i = 0; i < plan.tensors.size(); ++i)
+        planned[plan.tensors[i].model_index] = i;
     std::vector<std::size_t> source;  // index in the base of each tensor of the new directory
     for (const ExpectedTensor& expected : expected_tensors(spec.shape, spec.flags)) {
         source.push_back(*model.find_tensor(tensor_name_hash(expected.name)));
         const ModelTensor& tensor = model.tensors()[source.back()];
-        spec.storage.push_back({tensor.dtype, tensor.block_size});
+        const auto named = planned[source.back()];
+        spec.storage.push_back(named ? plan.tensors[*named].storage
+                                     : TensorStorage{tensor.dtype, tensor.block_size});
     }
     auto layout = layout_model(spec);
     if (!layout) return failure(std::move(layout.error()));
@@ -99,9 +117,6 @@ Status plan_anew(ApplyPlan& plan) {
     plan.output_bytes = layout->file_length;
     plan.regions.push_back({RegionSource::head, plan.head.size(), 0, 0});
 
-    std::vector<std::optional<std::size_t>> planned(model.tensors().size());
-    for (std::size_t i = 0; i < plan.tensors.size(); ++i)
-        planned[plan.tensors[i].model_index] = i;
     std::vector<PlacedRegion> placed;
     for (std::size_t i = 0; i < layout->tensors.size(); ++i) {
         const ModelTensor& to = layout->tensors[i];
@@ -150,16 +165,43 @@ bool proves_finite(double max_abs, std::span<const PlannedDelta> deltas) noexcep
     return max_abs * roundings < limit;
 }
 
-Result<ApplyPlan> plan_apply(const Model& model, std::span<const StackMember> stack) {
+std::string_view to_string(OutputDtype output_dtype) noexcept {
+    switch (output_dtype) {
+        case OutputDtype::q8_0:
+            return "q8_0";
+        case OutputDtype::f32:
+            return "f32";
+        case OutputDtype::keep:
+            break;
+    }
+    return "keep";
+}
+
+Result<OutputDtype> parse_output_dtype(std::string_view text) {
+    return guarded([&]() -> Result<OutputDtype> {
+        for (const OutputDtype output_dtype : output_dtypes) {
+            if (text == to_string(output_dtype)) return output_dtype;
+        }
+        return failure({.code = FindingCode::usage_error,
+                        .message = "the output dtype is \"" + std::string(text) +
+                                   "\", but must be keep, q8_0 or f32"});
+    });
+}
+
+Result<ApplyPlan> plan_apply(const Model& model, std::span<const StackMember> stack,
+                             OutputDtype output_dtype) {
     return guarded([&]() -> Result<ApplyPlan> {
         Findings findings = check_compatibility(model, stack);
         if (findings.has_errors()) return failure(std::move(findings));
         ApplyPlan plan;
         plan.model = &model;
-        plan.tensors = planned_tensors(model, stack);
+        plan.tensors = planned_tensors(model, stack, output_dtype);
         plan.state = assembly_state(model, stack);
         plan.warnings.append(model.warnings());
-        if (model.checksum_verifiable()) {
+        const bool promotes = std::ranges::any_of(plan.tensors, [&](const PlannedTensor& tensor) {
+            return tensor.storage.dtype != model.tensors()[tensor.model_index].dtype;
+        });
+        if (model.checksum_verifiable() && !promotes) {
             plan_in_place(plan);
         } else if (Status status = plan_anew(plan); !status) {
             return failure(std::move(status.error()));

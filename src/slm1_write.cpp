@@ -1,6 +1,4 @@
 #include <algorithm>
-#include <array>
-#include <cmath>
 #include <cstddef>
 #include <cstring>
 #include <span>
@@ -165,78 +163,23 @@ private:
 };
 
 /// Encodes one tensor into its place in the file.
-class TensorWriter {
-public:
-    TensorWriter(const ModelTensor& tensor, MutableBytes file, Findings& findings)
-        : tensor_(tensor), file_(file), findings_(findings) {}
-
-    void write(std::span<const float> values) {
-        if (!values_storable(values)) return;
-        std::byte* payload = file_.data() + tensor_.payload_offset;
-        if (tensor_.dtype == Dtype::f32) {
-            std::memcpy(payload, values.data(), values.size_bytes());
-            return;
-        }
-        // A row of q8_0 is a block of its whole length.
-        const std::size_t block = tensor_.block_size;
-        const std::size_t block_payload = tensor_.dtype == Dtype::q8_0 ? block : block / 2;
-        const auto encode = tensor_.dtype == Dtype::q8_0 ? encode_q8_row : encode_q4_block;
-        for (std::size_t i = 0; i < values.size() / block; ++i) {
-            float scale = 0;
-            encode(values.data() + i * block, block, payload + i * block_payload, scale);
-            if (!scale_storable(i, scale)) return;
-            store(file_, tensor_.scale_offset + i * sizeof(scale), scale);
-        }
+void write_tensor(const ModelTensor& tensor, std::span<const float> values, MutableBytes file,
+                  Findings& findings) {
+    const std::uint64_t elements = tensor.shape.elements().value();
+    if (values.size() != elements) {
+        findings.add({.code = FindingCode::length_mismatch,
+                      .message = fmt::format("{} values are given, but the shape {} has {} "
+                                             "elements",
+                                             values.size(), to_string(tensor.shape), elements),
+                      .tensor = tensor.name,
+                      .expected = fmt::format("{}", elements),
+                      .actual = fmt::format("{}", values.size())});
+        return;
     }
-
-private:
-    bool values_storable(std::span<const float> values) {
-        const std::uint64_t elements = tensor_.shape.elements().value();
-        if (values.size() != elements) {
-            findings_.add(
-                {.code = FindingCode::length_mismatch,
-                 .message = fmt::format("{} values are given, but the shape {} has {} "
-                                        "elements",
-                                        values.size(), to_string(tensor_.shape), elements),
-                 .tensor = tensor_.name,
-                 .expected = fmt::format("{}", elements),
-                 .actual = fmt::format("{}", values.size())});
-            return false;
-        }
-        const auto bad = std::find_if(values.begin(), values.end(),
-                                      [](float value) { return !std::isfinite(value); });
-        if (bad == values.end()) return true;
-        const auto element = static_cast<std::uint64_t>(bad - values.begin());
-        findings_.add(
-            {.code = FindingCode::non_finite,
-             .message = fmt::format("element {} is {}, but must be finite", element, *bad),
-             .tensor = tensor_.name,
-             .element = element,
-             .expected = "finite",
-             .actual = fmt::format("{}", *bad)});
-        return false;
-    }
-
-    bool scale_storable(std::size_t index, float scale) {
-        const float bound = scale_bound(tensor_.dtype);
-        if (scale < bound) return true;
-        const std::string expected = fmt::format("below 2^{}", std::ilogb(bound));
-        findings_.add({.code = FindingCode::bad_scale,
-                       .message = fmt::format("{} {} needs the scale {}, but a scale must be {}: "
-                                              "its values are too large for {}",
-                                              tensor_.dtype == Dtype::q8_0 ? "row" : "block", index,
-                                              scale, expected, to_string(tensor_.dtype)),
-                       .tensor = tensor_.name,
-                       .element = index,
-                       .expected = expected,
-                       .actual = fmt::format("{}", scale)});
-        return false;
-    }
-
-    const ModelTensor& tensor_;
-    MutableBytes file_;
-    Findings& findings_;
-};
+    // What is wrong is in the findings.
+    (void)TensorEncoder(tensor).encode(values, file.data() + tensor.payload_offset,
+                                       file.data() + tensor.scale_offset, findings);
+}
 
 }  // namespace
 
@@ -256,7 +199,7 @@ Result<std::vector<std::byte>> write_model(const ModelSpec& spec, const TensorVa
         std::copy(layout->head.begin(), layout->head.end(), file.begin());
         Findings findings;
         for (std::size_t i = 0; i < layout->tensors.size(); ++i) {
-            TensorWriter(layout->tensors[i], file, findings).write(values(i));
+            write_tensor(layout->tensors[i], values(i), file, findings);
         }
         if (findings.has_errors()) return failure(std::move(findings));
         store(MutableBytes(file), slm1_checksum_offset, checksum_of(file));

@@ -252,9 +252,9 @@ std::int8_t round_element(const GroupRounding& rounding, const GroupTile& tile, 
 /// The element after the tile is encoded.
 inline TileElement finished_element(const GroupTile& tile, std::size_t at) {
     TileElement element = new_element(tile, at);
-    element.decoded = tile.old_values != nullptr ? element.w
-                                                 : static_cast<float>(tile.codes[at]) *
-                                                       load_f32(tile.scales, at / tile.group_size);
+    element.decoded = tile.codes == nullptr ? element.w
+                                            : static_cast<float>(tile.codes[at]) *
+                                                  load_f32(tile.scales, at / tile.group_size);
     return element;
 }
 

@@ -43,6 +43,8 @@ struct DenseOperand {
 /// rows of a q8_0 tensor or blocks of a q4_0 one. Codes are one i8 each; q4_0 is unpacked before
 /// and packed after. f32: `old_values`, one group; what is stored is what was computed.
 ///
+/// Promoted: `old_values` and `codes`, which only the plain kernel for survival takes.
+///
 /// The deltas are `operands`; or, where a delta is sparse, they have been added to `w` and marked
 /// in `touched` already.
 struct GroupTile {

@@ -69,7 +69,8 @@ void TileByTile::operator()() {
     const MemoryTensor target = target_of(*tensor_);
     const TensorView view{target.name,       target.name_hash, target.dtype, target.shape,
                           target.block_size, target.payload,   target.scales};
-    const TensorFuser fuser(view, deltas_, Rounding{}, false, kernels::best());
+    const TensorFuser fuser(view, {view.dtype, view.block_size}, deltas_, Rounding{}, false,
+                            kernels::best());
     FuseScratch scratch;
     for (std::uint64_t i = 0; i < fuser.tile_count(); ++i) {
         const Tile tile = fuser.tile(i);

@@ -251,11 +251,18 @@ class Policies(support.Case):
         run = self.run_tool(*arguments, '--rounding', 'nearest')
         self.assertEqual(run.code, OK, run)
         self.assertLess(self.run_json(*arguments, '--rounding', 'nearest').result['kept'], 0.5)
-        for way_out in ('--rounding adaptive:0', 'f32', '--strength'):
+        for way_out in ('--rounding adaptive:0', '--output-dtype q8_0 or f32', 'beside the model'):
             self.assertIn(way_out, ' '.join(run.err.split()))
-        run = self.run_tool(*arguments)
-        self.assertGreater(self.run_json(*arguments).result['kept'], 0.5)
-        self.assertEqual(run.err, '')
+
+    def test_more_noise_than_change_is_pointed_out(self):
+        # Adaptive rounding keeps the change on average, but each weight moves by a whole step.
+        arguments = ['apply', data('union.q8_0.slm'), data('whale-full.adp1'), '--dry-run']
+        weak = self.run_json(*arguments, '--strength', 'whale-full.adp1=0.01')
+        self.assertEqual(weak.code, OK, weak)
+        self.assertGreater(weak.result['kept'], 0.5)
+        self.assertEqual(weak.codes('warning'), ['survival_below_threshold'])
+        self.assertIn('dB', weak.document['findings'][0]['message'])
+        self.assertEqual(self.run_json(*arguments).codes(), [])
 
 
 class Inputs(support.Case):

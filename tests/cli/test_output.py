@@ -46,7 +46,7 @@ class Usage(support.Case):
                  (['apply', 'model'], 'apply'), (['digest'], 'digest'),
                  (['apply', 'a', 'b', '--undo='], 'apply'), (['revert', 'a'], 'revert'),
                  (['revert', '--undo', 'a'], 'revert'), (['revert', 'a', 'b', '--undo', 'c'], 'revert'),
-                 (['apply', 'a', 'b', '--output-dtype', 'f32'], 'apply'),
+                 (['apply', 'a', 'b', '--output-dtype', 'f16'], 'apply'),
                  (['apply', 'a', 'b', '--output='], 'apply'),
                  (['limits', 'x'], 'limits'), (['version', '--color', 'blue'], 'version')]
         for arguments, command in cases:

@@ -148,10 +148,11 @@ def inspect_case(runner, name, model, base, packages, foreign):
     runner.check(name + ' inspect', problems)
 
 
-def command(runner, base, stack, how, foreign):
+def command(runner, base, stack, how, foreign, output_dtype='keep'):
     """The files of an application, written, and the options that it needs."""
     files = [runner.path('base.slm', base)]
     args = ['--rounding', how] + ['--accept-foreign-checksum'] * foreign
+    args += ['--output-dtype', output_dtype] * (output_dtype != 'keep')
     for i, (data, _, extension, text, _) in enumerate(stack):
         files.append(runner.path('s%d%s' % (i, extension), data))
         if text != '1':
@@ -159,10 +160,10 @@ def command(runner, base, stack, how, foreign):
     return files, args
 
 
-def apply_case(runner, name, base, stack, how, foreign):
+def apply_case(runner, name, base, stack, how, foreign, output_dtype='keep'):
     """stack: [(bytes, entries, extension, strength text, strength)]"""
-    want = spec.apply(base, [(d, e, s) for d, e, _, _, s in stack], how)
-    files, args = command(runner, base, stack, how, foreign)
+    want = spec.apply(base, [(d, e, s) for d, e, _, _, s in stack], how, output_dtype)
+    files, args = command(runner, base, stack, how, foreign, output_dtype)
     out, problems = runner.path('out.slm'), []
 
     def run(*extra, target=None):
@@ -222,21 +223,22 @@ def apply_case(runner, name, base, stack, how, foreign):
         if problems:
             break
     compare(*run('--allow-no-effect', '--dry-run'), 'dry run', True)
-    if len(stack) == 1 and stack[0][3] == '1' and how == 'adaptive:0':      # what validate tries
+    # What validate tries.
+    if len(stack) == 1 and stack[0][3] == '1' and (how, output_dtype) == ('adaptive:0', 'keep'):
         code, doc = runner.run('validate', files[1], '--model', files[0],
                                *['--accept-foreign-checksum'] * foreign)
         if code != (4 if want.refused else 0):
             problems.append('validate --model: exit %d, refused %s' % (code, want.refused))
-    runner.check('%s %s %s' % (name, how, ' '.join(e + '*' + t for _, _, e, t, _ in stack)),
+    runner.check('%s %s %s %s' % (name, how, output_dtype, ' '.join(e + '*' + t for _, _, e, t, _ in stack)),
                  problems, files + [out])
 
 
-def undo_case(runner, name, base, stack, how, foreign):
+def undo_case(runner, name, base, stack, how, foreign, output_dtype='keep'):
     """apply --undo against a second writer, and both readers against the base."""
-    want = spec.apply(base, [(d, e, s) for d, e, _, _, s in stack], how)
+    want = spec.apply(base, [(d, e, s) for d, e, _, _, s in stack], how, output_dtype)
     if want.refused:
         return
-    files, args = command(runner, base, stack, how, foreign)
+    files, args = command(runner, base, stack, how, foreign, output_dtype)
     out, undo, back = [runner.path(n) for n in ('out.slm', 'undo', 'back.slm')]
     problems = []
     code, doc = runner.run('apply', *files, '-o', out, '--undo', undo, '--force',
@@ -270,8 +272,11 @@ def apply_cases(runner, seed, count):
             stack = [rng.choice(packages) + generate.strength(rng)
                      for _ in range(rng.choice((1, 1, 1, 2, 3, 6)))]
             how = generate.rounding(rng)
-            apply_case(runner, 'apply/%d.%d' % (seed, done), base, stack, how, foreign)
-            undo_case(runner, 'apply/%d.%d' % (seed, done), base, stack, how, foreign)
+            output_dtype = rng.choice(('keep', 'keep', 'q8_0', 'f32'))
+            apply_case(runner, 'apply/%d.%d' % (seed, done), base, stack, how, foreign,
+                       output_dtype)
+            undo_case(runner, 'apply/%d.%d' % (seed, done), base, stack, how, foreign,
+                      output_dtype)
             done += 1
 
 

@@ -410,6 +410,46 @@ def encode(t, old, new, touched, rounding):
     return codes, np.where(active, scales, t.scales)
 
 
+def promoted(t, output_dtype):
+    """The dtype of a tensor that a stack names, after `--output-dtype`."""
+    if output_dtype == 'f32':
+        return F32
+    return Q8_0 if output_dtype == 'q8_0' and t.dtype == Q4_0 else t.dtype
+
+
+def encode_promoted(t, new, touched, rounding):
+    """(codes, scales) of a q4_0 tensor that becomes q8_0: every row is fitted."""
+    lo, hi = CODES[Q8_0]
+    w = new.reshape(-1, t.cols)
+    scales = fit_scales(Q8_0, w)
+    if (~(scales < SCALE_BOUND[Q8_0])).any():
+        raise FusedNonFinite
+    x = w * (f32(1) / scales)[:, None]
+    codes = np.clip(np.rint(x), lo, hi)
+    how, _, seed = rounding.partition(':')
+    if how == 'stochastic':
+        floor = np.floor(x)
+        up = uniform(int(seed), t.hash, t.n).reshape(w.shape) < x - floor
+        drawn = np.clip(floor + up.astype(f32), lo, hi)
+        codes = np.where(touched.reshape(w.shape), drawn, codes)
+    return codes.astype(np.int8).reshape(-1), scales
+
+
+def _promote(t, old, new, touched, rounding, dtype):
+    """Stores the tensor in another dtype. True when the deltas make no difference."""
+    if dtype == F32:
+        t.values, t.scales, t.dtype, t.block = new, None, F32, 0
+        return new.tobytes() == old.tobytes()
+    codes, scales = encode_promoted(t, new, touched, rounding)
+    try:
+        plain = encode_promoted(t, old, touched, 'nearest')
+        same = codes.tobytes() == plain[0].tobytes() and scales.tobytes() == plain[1].tobytes()
+    except FusedNonFinite:
+        same = False
+    t.values, t.scales, t.dtype, t.block = codes, scales, Q8_0, t.cols
+    return same
+
+
 def _row_sum(products, cols):
     """Sum in the order of the survival report, in double."""
     rows = products.reshape(-1, cols)
@@ -449,10 +489,10 @@ class Applied:
         self.zero_effect = True
 
 
-def apply(base, stack, rounding):
+def apply(base, stack, rounding, output_dtype='keep'):
     """base: bytes of a valid model; stack: [(package bytes, entries, strength as float32)]."""
     model, result = read_model(base), Applied()
-    output, state = bytearray(base), model.state()
+    output, state, anew = bytearray(base), model.state(), False
     for package, _, strength in stack:
         stored = struct.unpack_from('<Q', package, 120)[0]
         state = checksum(struct.pack('<QQf', state, stored, strength))
@@ -471,7 +511,13 @@ def apply(base, stack, rounding):
         if not np.isfinite(new).all():
             result.refused.append(t.name)
             continue
+        dtype = promoted(t, output_dtype)
         try:
+            if dtype != t.dtype:
+                result.zero_effect &= _promote(t, old, new, touched, rounding, dtype)
+                result.tensors.append(survival(t, old, new, t.decode(), touched))
+                anew = True
+                continue
             values, scales = encode(t, old, new, touched, rounding)
         except FusedNonFinite:
             result.refused.append(t.name)
@@ -485,7 +531,7 @@ def apply(base, stack, rounding):
         result.tensors.append(survival(t, old, new, t.decode(values, scales), touched))
         t.values, t.scales = values, scales
     if not result.refused:
-        if model.header['header_length'] < 128:
+        if anew or model.header['header_length'] < 128:
             result.output = write_model(model)
         else:
             result.output = bytes(seal_model(output))

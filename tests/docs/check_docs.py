@@ -34,8 +34,8 @@ import warnings
 import reference
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-COMMANDS = ('validate', 'inspect', 'apply', 'revert', 'verify', 'bundle create', 'replay', 'digest',
-            'explain', 'limits', 'version')
+COMMANDS = ('validate', 'inspect', 'apply', 'revert', 'convert', 'verify', 'bundle create', 'replay',
+            'digest', 'explain', 'limits', 'version')
 VECTORS = 'tests/conformance/vectors'
 
 
@@ -505,6 +505,14 @@ def schema_cases():
     yield ['replay', 'a.apply-receipt.json'], 0
     yield ['replay', 'nothing.json'], 5
     yield ['replay', data + 'whale.recipe.json'], 5
+    yield ['convert', data + 'checkpoint', '-o', 'c.slm'], 0
+    yield ['convert', 'c.slm', '-o', 'd.slm', '--dtype', 'q4_0'], 0
+    yield ['convert', data + 'peft-lora', '-o', 'c.alr1', '--base', model], 0
+    yield ['convert', data + 'peft-lora', '-o', 'd.alr1', '--base', model, '--target', model], 0
+    yield ['convert', data + 'peft-lora', '-o', 'e.alr1', '--base', small], 4
+    yield ['convert', data + 'peft-lora', '-o', 'e.alr1'], 2
+    yield ['convert', lora, '-o', 'e.slm'], 1
+    yield ['convert', 'nothing', '-o', 'e.slm'], 5
     yield ['digest', model, lora], 0
     yield ['digest', 'nothing.slm'], 5
     yield ['explain'], 0

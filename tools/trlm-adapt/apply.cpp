@@ -13,6 +13,7 @@
 #include "inputs.hpp"
 #include "outputs.hpp"
 #include "progress.hpp"
+#include "survival.hpp"
 #include "trlm/adapt/checksum.hpp"
 #include "trlm/adapt/plan.hpp"
 #include "trlm/adapt/receipt/apply_receipt.hpp"
@@ -32,6 +33,7 @@ struct Request {
     ApplyOptions options = {};
     bool as_the_family_says = false;  // strengths and rounding are those of its receipt
     bool strict = false;
+    OutputDtype output_dtype = OutputDtype::keep;
     bool dry_run = false;
     bool replace = false;
     bool accept_foreign_checksum = false;
@@ -217,6 +219,8 @@ Result<Request> understand(const ApplyCommandOptions& options) {
         const Result<Rounding> rounding = parse_rounding(*options.rounding);
         if (succeeded(rounding, findings)) request.options.rounding = *rounding;
     }
+    const Result<OutputDtype> output_dtype = parse_output_dtype(options.output_dtype);
+    if (succeeded(output_dtype, findings)) request.output_dtype = *output_dtype;
     if (options.min_survival) {
         const Result<double> least = parse_finite("--min-survival", *options.min_survival);
         if (succeeded(least, findings)) request.options.min_survival = *least;
@@ -352,6 +356,7 @@ Result<ReceiptDraft> draft_receipt(const Request& request, const Inputs& inputs)
     const std::string folder = folder_of(*request.receipt);
     ApplyReceipt receipt;
     receipt.rounding = request.options.rounding;
+    receipt.output_dtype = to_string(request.output_dtype);
     receipt.base = file_ref(folder, request.model, inputs.model.file);
     for (std::size_t i = 0; i < inputs.packages.size(); ++i) {
         const PackageInput& input = inputs.packages[i];
@@ -495,19 +500,6 @@ struct Summary {
     bool quantized = false;
 };
 
-Json survival_json(const TensorSurvival& tensor) {
-    const std::optional<double> decibels = tensor.snr_db();
-    return {{"name", tensor.name},
-            {"elements", tensor.elements},
-            {"touched", tensor.touched},
-            {"changed", tensor.changed},
-            {"kept", tensor.kept()},
-            {"cosine", tensor.cosine()},
-            {"snr_db", decibels ? Json(*decibels) : Json(nullptr)},
-            {"max_abs_delta", tensor.max_abs_delta},
-            {"rms_delta", tensor.rms_delta()}};
-}
-
 Json undo_json(const std::string& path, const UndoReport& undo) {
     return {{"path", path},
             {"bytes", undo.bytes},
@@ -519,9 +511,6 @@ Json undo_json(const std::string& path, const UndoReport& undo) {
 Json apply_json(const Summary& summary) {
     const ApplyReport& report = summary.done.report;
     const std::string digest = to_string(summary.done.digest);
-    Json tensors = Json::array();
-    for (const TensorSurvival& tensor : report.tensors)
-        tensors.push_back(survival_json(tensor));
     Json json = Json::object();
     json["output"] = nullptr;
     if (summary.dry_run) {
@@ -534,13 +523,9 @@ Json apply_json(const Summary& summary) {
     json["zero_effect"] = report.zero_effect;
     json["rounding"] = summary.rounding;
     json["kept"] = report.kept ? Json(*report.kept) : Json(nullptr);
-    json["tensors"] = std::move(tensors);
+    json["tensors"] = survival_json(report.tensors);
     if (summary.undo_report) json["undo"] = undo_json(*summary.undo, *summary.undo_report);
     return json;
-}
-
-std::string percent(double share) {
-    return fmt::format("{:.1f} %", share * 100);
 }
 
 std::string stack_table(const Summary& summary, const Style& style) {
@@ -557,35 +542,6 @@ std::string stack_table(const Summary& summary, const Style& style) {
     return table.print(style, 2);
 }
 
-Paint paint_of_kept(double kept) {
-    if (kept >= 0.9) return Paint::green;
-    return kept >= 0.5 ? Paint::none : Paint::yellow;
-}
-
-std::string survival_table(const Summary& summary, const Style& style) {
-    const ApplyReport& report = summary.done.report;
-    Table table({{"tensor", Align::left, true},
-                 {"touched", Align::right},
-                 {"changed", Align::right},
-                 {"kept", Align::right},
-                 {"cosine", Align::right},
-                 {"SNR dB", Align::right},
-                 {"rms", Align::right}});
-    for (const TensorSurvival& tensor : report.tensors) {
-        const std::optional<double> decibels = tensor.snr_db();
-        table.add({printable(tensor.name), grouped(tensor.touched), grouped(tensor.changed),
-                   Cell(percent(tensor.kept()), paint_of_kept(tensor.kept())),
-                   fmt::format("{:.4f}", tensor.cosine()),
-                   decibels ? fmt::format("{:.1f}", *decibels) : std::string("-"),
-                   fmt::format("{:.2g}", tensor.rms_delta())});
-    }
-    const double kept = report.kept.value_or(0);
-    table.add({Cell("whole stack", Paint::bold), std::string(), std::string(),
-               Cell(percent(kept), paint_of_kept(kept)), std::string(), std::string(),
-               std::string()});
-    return table.print(style, 2);
-}
-
 std::string apply_text(const Summary& summary, const Style& style) {
     const ApplyReport& report = summary.done.report;
     const auto field = [&](std::string_view label, std::string_view text) {
@@ -597,7 +553,7 @@ std::string apply_text(const Summary& summary, const Style& style) {
     text += summary.quantized ? fmt::format("How much of each change is left after rounding ({})\n",
                                             summary.rounding)
                               : std::string("How much of each change is left\n");
-    text += survival_table(summary, style) + '\n';
+    text += survival_table(report.tensors, style) + '\n';
     text += fmt::format("{} {}\n", summary.dry_run ? "Would write" : "Wrote",
                         style.paint(Paint::bold, printable(summary.output)));
     text += fmt::format("  {}\n  {}\n", byte_size(report.bytes), to_string(summary.done.digest));
@@ -611,20 +567,9 @@ std::string apply_text(const Summary& summary, const Style& style) {
     return text;
 }
 
-/// Most of the change got lost: says how more of it may be kept.
-std::vector<std::string> advice_for(const Summary& summary, const Rounding& rounding) {
-    constexpr double little = 0.5;
-    const ApplyReport& report = summary.done.report;
-    if (report.zero_effect || !summary.quantized || report.kept.value_or(1) >= little) return {};
-    std::string ways = "a base with finer storage (q8_0 or f32), or a higher --strength";
-    if (rounding.mode == RoundingMode::nearest) ways = "--rounding adaptive:0, " + ways;
-    return {fmt::format("only {} of the intended change is left after rounding; ways out: {}",
-                        percent(*report.kept), ways)};
-}
-
 bool is_quantized(const ApplyPlan& plan) {
-    return std::any_of(plan.tensors.begin(), plan.tensors.end(), [&](const PlannedTensor& tensor) {
-        return plan.model->tensors()[tensor.model_index].dtype != Dtype::f32;
+    return std::any_of(plan.tensors.begin(), plan.tensors.end(), [](const PlannedTensor& tensor) {
+        return tensor.storage.dtype != Dtype::f32;
     });
 }
 
@@ -656,7 +601,8 @@ Outcome run_apply(const ApplyCommandOptions& options) {
     if (!inputs) return Outcome::failed(inputs.error());
     Findings warnings = check_history(*request, *inputs);
     if (warnings.has_errors()) return Outcome::failed(std::move(warnings));
-    const Result<ApplyPlan> plan = plan_apply(inputs->model.model, stack_of(*inputs, *request));
+    const Result<ApplyPlan> plan =
+        plan_apply(inputs->model.model, stack_of(*inputs, *request), request->output_dtype);
     if (!plan) return Outcome::failed(plan.error());
     Findings unexpected = check_expected_state(*request, *inputs, *plan);
     if (unexpected.has_errors()) return Outcome::failed(std::move(unexpected));
@@ -668,8 +614,7 @@ Outcome run_apply(const ApplyCommandOptions& options) {
     const Summary summary = summary_of(*request, *inputs, *plan, std::move(*applied));
     return {.findings = std::move(warnings),
             .result = apply_json(summary),
-            .text = [summary](const Style& style) { return apply_text(summary, style); },
-            .advice = advice_for(summary, request->options.rounding)};
+            .text = [summary](const Style& style) { return apply_text(summary, style); }};
 }
 
 }  // namespace trlm::adapt::cli

@@ -47,6 +47,7 @@ struct ApplyCommandOptions {
     std::optional<std::string> undo = {};
     std::optional<std::string> min_survival = {};
     std::optional<std::string> rounding = {};  ///< else the family's, or adaptive:0
+    std::string output_dtype = "keep";
     bool dry_run = false;
     bool allow_no_effect = false;
     bool force = false;
@@ -58,6 +59,17 @@ struct RevertOptions {
     std::optional<std::string> output = {};
     bool force = false;
     bool progress = true;
+};
+
+struct ConvertCommandOptions {
+    WorkOptions work = {};
+    std::string input = {};
+    std::string output = {};
+    std::optional<std::string> dtype = {};
+    std::optional<std::string> base = {};
+    std::optional<std::string> target = {};
+    std::string rounding = "adaptive:0";
+    bool force = false;
 };
 
 struct VerifyOptions {
@@ -101,6 +113,9 @@ struct ExplainOptions {
 
 /// Restores the base of a model from the undo file of its application.
 [[nodiscard]] Outcome run_revert(const RevertOptions& options);
+
+/// Makes a model or a package of another form's.
+[[nodiscard]] Outcome run_convert(const ConvertCommandOptions& options);
 
 /// Takes a bundle through the twelve gates.
 [[nodiscard]] Outcome run_verify(const VerifyOptions& options);

@@ -31,6 +31,7 @@ struct Arguments {
     InspectOptions inspect;
     ApplyCommandOptions apply;
     RevertOptions revert;
+    ConvertCommandOptions convert;
     VerifyOptions verify;
     BundleCreateOptions bundle_create;
     ReplayCommandOptions replay;
@@ -151,6 +152,11 @@ void add_apply(CLI::App& app, Arguments& arguments) {
                     "stochastic:SEED or nearest")
         ->type_name("HOW");
     command
+        .add_option("--output-dtype", options.output_dtype,
+                    "Store the tensors that the stack touches as q8_0 or f32 where the base's are "
+                    "coarser; keep, the default, stores them as the base does")
+        ->type_name("TYPE");
+    command
         .add_option("--min-survival", options.min_survival,
                     "Refuse when less than this share of the change is left after rounding")
         ->type_name("X");
@@ -190,6 +196,45 @@ void add_revert(CLI::App& app, Arguments& arguments) {
                     "extension")
         ->type_name("OUT");
     command.add_flag("--force", options.force, "Replace OUT where it exists");
+    add_output_options(command, arguments);
+}
+
+void add_convert(CLI::App& app, Arguments& arguments) {
+    CLI::App& command = add_command(
+        app, files_group, "convert", "Make a model or an adapter of files in other forms",
+        "IN is told by what is in it: a folder (or safetensors file) of a Hugging Face checkpoint "
+        "of the LLaMA shape becomes a model, the folder of a PEFT LoRA becomes an ALR1 package, "
+        "and a model becomes a model in another storage, sealed with a checksum that can be "
+        "verified.\n\n"
+        "Example:\n"
+        "  trlm-adapt convert checkpoint -o base.q8_0.slm --dtype q8_0\n"
+        "  trlm-adapt convert whale-lora -o whale.alr1 --base base.q8_0.slm");
+    ConvertCommandOptions& options = arguments.convert;
+    command.add_option("IN", options.input, "A checkpoint, a LoRA folder, or a model")
+        ->required()
+        ->type_name("");
+    command.add_option("-o,--output", options.output, "The model or package to write")
+        ->required()
+        ->type_name("OUT");
+    command.add_flag("--force", options.force, "Replace OUT where it exists");
+    command
+        .add_option("--dtype", options.dtype,
+                    "Storage of a model: f32 (the default for a checkpoint), q8_0 or q4_0; a model "
+                    "stays as it is stored without it")
+        ->type_name("TYPE");
+    command.add_option("--base", options.base, "The model that a LoRA was trained on")
+        ->type_name("MODEL");
+    command
+        .add_option("--target", options.target,
+                    "Also tell how much of a LoRA would be left on this model")
+        ->type_name("MODEL");
+    command
+        .add_option("--rounding", options.rounding,
+                    "The rounding that --target reckons with: adaptive:SEED (by default "
+                    "adaptive:0), stochastic:SEED or nearest")
+        ->type_name("HOW");
+    add_threads_option(command, arguments);
+    add_reading_options(command, arguments);
     add_output_options(command, arguments);
 }
 
@@ -301,6 +346,7 @@ void describe(CLI::App& app, Arguments& arguments) {
     add_inspect(app, arguments);
     add_apply(app, arguments);
     add_revert(app, arguments);
+    add_convert(app, arguments);
     add_bundle_commands(app, arguments);
     add_small_commands(app, arguments);
     add_output_options(app, arguments);
@@ -407,6 +453,7 @@ Outcome run_command(const std::string& command, Arguments& arguments) {
     arguments.validate.work = arguments.work;
     arguments.inspect.work = arguments.work;
     arguments.apply.work = arguments.work;
+    arguments.convert.work = arguments.work;
     arguments.verify.work = arguments.work;
     arguments.bundle_create.work = arguments.work;
     arguments.replay.work = arguments.work;
@@ -414,6 +461,7 @@ Outcome run_command(const std::string& command, Arguments& arguments) {
     if (command == "inspect") return run_inspect(arguments.inspect);
     if (command == "apply") return run_apply(arguments.apply);
     if (command == "revert") return run_revert(arguments.revert);
+    if (command == "convert") return run_convert(arguments.convert);
     if (command == "verify") return run_verify(arguments.verify);
     if (command == "bundle") return run_bundle_create(arguments.bundle_create);
     if (command == "replay") return run_replay(arguments.replay);

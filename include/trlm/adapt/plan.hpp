@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <limits>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "trlm/adapt/result.hpp"
@@ -28,9 +29,20 @@ struct PlannedDelta {
 /// fused value and no new scale can overflow. O(deltas).
 [[nodiscard]] bool proves_finite(double max_abs, std::span<const PlannedDelta> deltas) noexcept;
 
+/// How the tensors that a stack names are stored afterwards. A tensor is promoted, never the other
+/// way: one that is stored as finely already stays as it is.
+enum class OutputDtype : std::uint8_t { keep, q8_0, f32 };
+
+/// "keep", "q8_0", "f32".
+[[nodiscard]] std::string_view to_string(OutputDtype output_dtype) noexcept;
+
+/// The inverse of `to_string`; `usage_error` for any other text.
+[[nodiscard]] Result<OutputDtype> parse_output_dtype(std::string_view text);
+
 /// A tensor that the stack names, with its deltas in stack order.
 struct PlannedTensor {
     std::size_t model_index = 0;  ///< into Model::tensors()
+    TensorStorage storage;        ///< of the new values: the base's, or a finer one
     std::vector<PlannedDelta> deltas;
     bool proven_finite = false;  ///< bounds show that nothing can overflow
 };
@@ -63,9 +75,10 @@ struct ApplyPlan {
     Findings warnings;
 };
 
-/// Checks that every package fits and lays out the new file: the base's own layout, or, for a base
-/// whose checksum cannot be verified, the canonical one with a header that can.
+/// Checks that every package fits and lays out the new file: the base's own layout, or the
+/// canonical one where a tensor is promoted, or the base's checksum cannot be verified.
 /// Findings: those of `check_compatibility`. Mutates nothing. O(entries log n).
-[[nodiscard]] Result<ApplyPlan> plan_apply(const Model& model, std::span<const StackMember> stack);
+[[nodiscard]] Result<ApplyPlan> plan_apply(const Model& model, std::span<const StackMember> stack,
+                                           OutputDtype output_dtype = OutputDtype::keep);
 
 }  // namespace trlm::adapt

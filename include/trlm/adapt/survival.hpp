@@ -35,4 +35,15 @@ struct TensorSurvival {
 /// 0 when nothing was intended.
 [[nodiscard]] double kept_of_stack(std::span<const TensorSurvival> tensors) noexcept;
 
+/// `snr_db` of a whole stack; nothing when the sum of |i|^2 or of |e-i|^2 is 0.
+[[nodiscard]] std::optional<double> snr_db_of_stack(
+    std::span<const TensorSurvival> tensors) noexcept;
+
+/// Below this `kept` of a whole stack most of it is lost.
+inline constexpr double little_kept = 0.5;
+
+/// True when less than half of the intended change arrived, or its noise is larger than it
+/// (`snr_db` below 0). False when nothing was intended.
+[[nodiscard]] bool is_mostly_lost(std::span<const TensorSurvival> tensors) noexcept;
+
 }  // namespace trlm::adapt

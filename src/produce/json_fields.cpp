@@ -1,0 +1,100 @@
+#include "produce/json_fields.hpp"
+
+#include <cmath>
+#include <limits>
+
+#include <fmt/format.h>
+
+#include "json.hpp"
+
+namespace trlm::adapt {
+namespace {
+
+std::optional<std::uint32_t> whole(const JsonFields::Json& value, std::uint64_t least) {
+    if (!value.is_number_unsigned()) return std::nullopt;
+    const auto number = value.get<std::uint64_t>();
+    if (number < least || number > std::numeric_limits<std::uint32_t>::max()) return std::nullopt;
+    return static_cast<std::uint32_t>(number);
+}
+
+}  // namespace
+
+std::string shown(const nlohmann::ordered_json& value) {
+    constexpr std::size_t longest = 80;
+    std::string text = value.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+    if (text.size() <= longest) return text;
+    return text.substr(0, longest) + "...";
+}
+
+const JsonFields::Json* JsonFields::find(std::string_view key) const {
+    const auto found = object_.find(key);
+    return found == object_.end() || found->is_null() ? nullptr : &*found;
+}
+
+void JsonFields::add(FindingCode code, std::string_view key, std::string message,
+                     std::string expected, std::string actual) const {
+    findings_.add({.code = code,
+                   .message = std::move(message),
+                   .pointer = json_pointer(pointer_, key),
+                   .expected = std::move(expected),
+                   .actual = std::move(actual)});
+}
+
+void JsonFields::wrong(std::string_view key, std::string_view must_be) const {
+    const std::string actual = shown(object_.at(std::string(key)));
+    add(FindingCode::bad_value, key, fmt::format("{} is {}, but must be {}", key, actual, must_be),
+        std::string(must_be), actual);
+}
+
+std::optional<std::uint32_t> JsonFields::count(std::string_view key) const {
+    const Json* const value = find(key);
+    if (value == nullptr) return std::nullopt;
+    const auto number = whole(*value, 1);
+    if (!number) wrong(key, "a whole number from 1 to 4294967295");
+    return number;
+}
+
+std::optional<std::uint32_t> JsonFields::id(std::string_view key) const {
+    const Json* const value = find(key);
+    if (value == nullptr) return std::nullopt;
+    const auto number = whole(*value, 0);
+    if (!number) wrong(key, "a whole number from 0 to 4294967295");
+    return number;
+}
+
+std::optional<double> JsonFields::number(std::string_view key) const {
+    const Json* const value = find(key);
+    if (value == nullptr) return std::nullopt;
+    if (value->is_number()) {
+        const auto number = value->get<double>();
+        if (std::isfinite(number)) return number;
+    }
+    wrong(key, "a finite number");
+    return std::nullopt;
+}
+
+bool JsonFields::flag(std::string_view key, bool otherwise) const {
+    const Json* const value = find(key);
+    if (value == nullptr) return otherwise;
+    if (value->is_boolean()) return value->get<bool>();
+    wrong(key, "true or false");
+    return otherwise;
+}
+
+std::optional<std::string> JsonFields::text(std::string_view key) const {
+    const Json* const value = find(key);
+    if (value == nullptr) return std::nullopt;
+    if (value->is_string()) return value->get<std::string>();
+    wrong(key, "a text");
+    return std::nullopt;
+}
+
+std::uint32_t JsonFields::required_count(std::string_view key) const {
+    if (find(key) == nullptr) {
+        add(FindingCode::missing_key, key, fmt::format("{} is missing; add it", key));
+        return 0;
+    }
+    return count(key).value_or(0);
+}
+
+}  // namespace trlm::adapt

@@ -1,0 +1,39 @@
+#pragma once
+// Bringing a file to the disk while something else is done with it.
+
+#include <system_error>
+#include <thread>
+#include <utility>
+
+#include "trlm/adapt/file.hpp"
+
+namespace trlm::adapt {
+
+/// A file on its way to the disk, on a thread of its own; where none can be had, `commit` sees to
+/// all of it.
+class Synchronization {
+public:
+    explicit Synchronization(OutputFile& file) {
+        try {
+            thread_ = std::thread([this, &file] { status_ = file.synchronize(); });
+        } catch (const std::system_error&) {
+            // Slower, not wrong.
+        }
+    }
+    Synchronization(const Synchronization&) = delete;
+    Synchronization& operator=(const Synchronization&) = delete;
+    ~Synchronization() {
+        if (thread_.joinable()) thread_.join();
+    }
+
+    [[nodiscard]] Status finish() {
+        if (thread_.joinable()) thread_.join();
+        return std::move(status_);
+    }
+
+private:
+    Status status_;
+    std::thread thread_;
+};
+
+}  // namespace trlm::adapt
