@@ -1,6 +1,7 @@
 #include "trlm/adapt/chain.hpp"
 
 #include <algorithm>
+#include <functional>
 #include <iterator>
 #include <map>
 #include <new>
@@ -11,9 +12,11 @@
 #include <fmt/format.h>
 
 #include "guard.hpp"
+#include "huge_pages.hpp"
 #include "json.hpp"
 #include "receipt/descriptions.hpp"
 #include "trlm/adapt/apply.hpp"
+#include "trlm/adapt/checked.hpp"
 #include "trlm/adapt/checksum.hpp"
 #include "trlm/adapt/plan.hpp"
 #include "trlm/adapt/stack.hpp"
@@ -52,14 +55,14 @@ std::array<BoundEvidence, evidence_kind_count> bound_evidence(const Bindings& bi
 
 /// A verified file, or one on its way.
 struct HeldFile {
-    std::unique_ptr<std::byte[]> data;
-    std::uint64_t size = 0;
+    MutableBytes memory;  // of the gate's buffer
 
-    [[nodiscard]] Bytes bytes() const noexcept {
-        return {data.get(), static_cast<std::size_t>(size)};
-    }
-    [[nodiscard]] std::string_view text() const noexcept { return as_text(bytes()); }
+    [[nodiscard]] Bytes bytes() const noexcept { return memory; }
+    [[nodiscard]] std::string_view text() const noexcept { return as_text(memory); }
 };
+
+/// More than this is not reserved for files that are yet to come.
+constexpr std::uint64_t most_reserved = std::uint64_t{256} << 20;
 
 /// What a document demands of a file.
 struct Request {
@@ -99,6 +102,10 @@ public:
     }
 
     bool open(std::uint64_t bytes);
+    [[nodiscard]] MutableBytes room() const noexcept {
+        return is_open_ ? incoming_.memory.subspan(static_cast<std::size_t>(filled_))
+                        : MutableBytes{};
+    }
     bool feed(Bytes piece);
     void close();
     void refuse(Findings why);
@@ -113,6 +120,12 @@ public:
 private:
     // ------------------------------------------------------------------------------- state machine
 
+    enum class Outcome : std::uint8_t { not_run, done, out_of_memory };
+
+    [[nodiscard]] MutableBytes take_memory(std::uint64_t bytes);
+    void drop_incoming();
+    void verify_received();
+    bool run_all(std::size_t count, const std::function<void(std::size_t)>& task);
     void advance();
     void begin();
     void judge();
@@ -209,10 +222,14 @@ private:
     std::vector<Request> requests_;  // of the gate that is open
     std::size_t next_ = 0;
 
+    std::vector<HugeBuffer> buffers_;  // of all files
+    MutableBytes free_memory_;         // of the last one
+
     // The file that is open.
     HeldFile incoming_;
     std::uint64_t filled_ = 0;
-    std::optional<Sha256> hash_;
+    bool is_open_ = false;
+    std::vector<std::pair<const Request*, HeldFile>> received_;  // of the gate that is open
 
     std::map<std::string, HeldFile> files_;  // verified, by path
     std::map<std::string, std::string> folded_;
@@ -253,10 +270,9 @@ bool Chain::Machine::open(std::uint64_t bytes) {
              .expected = fmt::format("at most {}", request.wanted.most_bytes),
              .actual = fmt::format("{}", bytes)});
     } else {
-        incoming_.data = std::make_unique_for_overwrite<std::byte[]>(bytes);
-        incoming_.size = bytes;
+        incoming_.memory = take_memory(bytes);
         filled_ = 0;
-        hash_.emplace();
+        is_open_ = true;
         return true;
     }
     ++next_;
@@ -265,67 +281,123 @@ bool Chain::Machine::open(std::uint64_t bytes) {
 }
 
 bool Chain::Machine::feed(Bytes piece) {
-    if (!hash_) return false;
-    if (piece.size() <= incoming_.size - filled_) {
-        std::copy(piece.begin(), piece.end(), incoming_.data.get() + filled_);
+    if (!is_open_) return false;
+    const MutableBytes left = room();
+    if (piece.size() <= left.size()) {
+        if (piece.data() != left.data()) std::copy(piece.begin(), piece.end(), left.begin());
         filled_ += piece.size();
-        const Request& request = requests_[next_];
-        if (!request.digest || !is_weak(*request.digest)) hash_->update(piece);
         return true;
     }
     add({.code = FindingCode::size_mismatch,
          .message = "the file goes on after the bytes that it had when it was opened: it changed, "
                     "or its sender does not keep to the plan",
          .file = requests_[next_].wanted.path,
-         .expected = fmt::format("{}", incoming_.size),
-         .actual = fmt::format("more than {}", incoming_.size)});
-    hash_.reset();
-    incoming_ = {};
-    ++next_;
-    advance();
+         .expected = fmt::format("{}", incoming_.memory.size()),
+         .actual = fmt::format("more than {}", incoming_.memory.size())});
+    drop_incoming();
     return false;
 }
 
-void Chain::Machine::close() {
-    if (!hash_) return;
-    const Request request = requests_[next_];
-    const std::string& path = request.wanted.path;
-    HeldFile file = std::exchange(incoming_, {});
-    Sha256 hash = std::move(*hash_);
-    hash_.reset();
-    bool good = filled_ == file.size;
-    if (!good) {
-        add({.code = FindingCode::size_mismatch,
-             .message = "the file ended before the bytes that it had when it was opened",
-             .file = path,
-             .expected = fmt::format("{}", file.size),
-             .actual = fmt::format("{}", filled_)});
-    } else if (request.digest) {
-        const ContentDigest digest = is_weak(*request.digest)
-                                         ? ContentDigest(WeakDigest{xxh3_128(file.bytes())})
-                                         : ContentDigest(hash.finish());
-        good = digest == *request.digest;
-        if (!good) {
-            add({.code = FindingCode::digest_mismatch,
-                 .message = "the file's content is not the one that was named; take the file and "
-                            "the document that names it from the same release",
-                 .file = path,
-                 .expected = to_string(*request.digest),
-                 .actual = to_string(digest)});
-        }
+/// Memory for a file: one buffer for all files of a gate, as long as their sizes are those that
+/// were named.
+MutableBytes Chain::Machine::take_memory(std::uint64_t bytes) {
+    if (bytes > free_memory_.size()) {
+        CheckedSize needed = bytes;
+        for (std::size_t i = next_ + 1; i < requests_.size(); ++i)
+            needed = needed + requests_[i].wanted.bytes.value_or(0);
+        // Budgets allow what lies ahead, but a file at hand is all that memory is needed for.
+        const auto size =
+            static_cast<std::size_t>(needed.fits(most_reserved) ? needed.value() : bytes);
+        buffers_.emplace_back(size);
+        free_memory_ = {buffers_.back().data(), size};
     }
-    if (good) files_.insert_or_assign(path, std::move(file));
+    const MutableBytes memory = free_memory_.first(static_cast<std::size_t>(bytes));
+    free_memory_ = free_memory_.subspan(memory.size());
+    return memory;
+}
+
+void Chain::Machine::drop_incoming() {
+    is_open_ = false;
+    incoming_ = {};
     ++next_;
     advance();
+}
+
+void Chain::Machine::close() {
+    if (!is_open_) return;
+    if (filled_ != incoming_.memory.size()) {
+        add({.code = FindingCode::size_mismatch,
+             .message = "the file ended before the bytes that it had when it was opened",
+             .file = requests_[next_].wanted.path,
+             .expected = fmt::format("{}", incoming_.memory.size()),
+             .actual = fmt::format("{}", filled_)});
+    } else {
+        received_.push_back({&requests_[next_], std::exchange(incoming_, {})});
+    }
+    drop_incoming();
+}
+
+/// The files of this gate are those that were named, or are not used.
+void Chain::Machine::verify_received() {
+    std::vector<std::optional<ContentDigest>> digests(received_.size());
+    const bool ran = run_all(received_.size(), [&](std::size_t i) {
+        const auto& [request, file] = received_[i];
+        if (request->digest) digests[i] = digest_like(*request->digest, file.bytes());
+    });
+    for (std::size_t i = 0; ran && i < received_.size(); ++i) {
+        auto& [request, file] = received_[i];
+        const std::string& path = request->wanted.path;
+        if (digests[i] == request->digest) {
+            files_.insert_or_assign(path, std::move(file));
+            continue;
+        }
+        add({.code = FindingCode::digest_mismatch,
+             .message = "the file's content is not the one that was named; take the file and the "
+                        "document that names it from the same release",
+             .file = path,
+             .expected = to_string(*request->digest),
+             .actual = digests[i] ? to_string(*digests[i]) : ""});
+    }
+    received_.clear();
+}
+
+/// Runs task(0) .. task(count - 1) on the caller's threads. False, with a finding, when not all of
+/// them were run.
+bool Chain::Machine::run_all(std::size_t count, const std::function<void(std::size_t)>& task) {
+    std::vector<Outcome> outcomes(count, Outcome::not_run);
+    const auto safe_task = [&](std::size_t i) noexcept {
+        try {
+            task(i);
+            outcomes[i] = Outcome::done;
+        } catch (const std::bad_alloc&) {
+            outcomes[i] = Outcome::out_of_memory;
+        }
+    };
+    try {
+        if (options_.executor.parallel_for && count > 1) {
+            options_.executor.parallel_for(count, safe_task);
+        } else {
+            for (std::size_t i = 0; i < count; ++i)
+                safe_task(i);
+        }
+    } catch (const std::bad_alloc&) {
+        throw;
+    } catch (...) {
+        add({.code = FindingCode::executor_failed, .message = "the executor threw an exception"});
+        return false;
+    }
+    if (std::count(outcomes.begin(), outcomes.end(), Outcome::out_of_memory) > 0)
+        throw std::bad_alloc();
+    if (std::count(outcomes.begin(), outcomes.end(), Outcome::not_run) == 0) return true;
+    add({.code = FindingCode::executor_failed,
+         .message = "the executor returned before it had run every task"});
+    return false;
 }
 
 void Chain::Machine::refuse(Findings why) {
     if (next_ >= requests_.size()) return;
     append(std::move(why), requests_[next_].wanted.path);
-    hash_.reset();
-    incoming_ = {};
-    ++next_;
-    advance();
+    drop_incoming();
 }
 
 void Chain::Machine::give_up(FindingCode code, std::string message) {
@@ -334,8 +406,9 @@ void Chain::Machine::give_up(FindingCode code, std::string message) {
     for (; gate_ < gate_count; ++gate_)
         report_.gates[gate_] = GateStatus::failed;
     requests_.clear();
+    received_.clear();
     next_ = 0;
-    hash_.reset();
+    is_open_ = false;
 }
 
 std::vector<std::string> Chain::Machine::known_files() const {
@@ -398,6 +471,7 @@ bool Chain::Machine::prerequisites_passed() const {
 /// Judges every gate whose files are there, up to one that wants a file.
 void Chain::Machine::advance() {
     while (gate_ < gate_count && next_ >= requests_.size()) {
+        verify_received();
         judge();
         report_.gates[gate_] = current_.has_errors() ? GateStatus::failed : GateStatus::passed;
         report_.findings.append(std::exchange(current_, {}));
@@ -820,14 +894,17 @@ void Chain::Machine::judge_slots() {
 }
 
 void Chain::Machine::judge_artifacts() {
-    packages_.resize(family_->members.size());
-    for (std::size_t i = 0; i < family_->members.size(); ++i) {
+    const std::size_t count = family_->members.size();
+    packages_.resize(count);
+    std::vector<std::optional<Result<Package>>> read(count);
+    const bool ran = run_all(count, [&](std::size_t i) {
+        const auto file = files_.find(family_file(family_->members[i].package.path));
+        if (file != files_.end()) read[i] = read_package(file->second.bytes());
+    });
+    for (std::size_t i = 0; ran && i < count; ++i) {
         const FamilyMember& member = family_->members[i];
-        const std::string path = family_file(member.package.path);
-        const auto file = files_.find(path);
-        if (file == files_.end()) continue;  // why is noted already
-        packages_[i] = taken(
-            read_package(file->second.bytes(), ReadDepth::everything, options_.progress), path);
+        if (!read[i]) continue;  // why is noted already
+        packages_[i] = taken(std::move(*read[i]), family_file(member.package.path));
         if (!packages_[i]) continue;
         append(compare_with_package(*adapter_manifests_[i], *packages_[i]),
                family_file(member.manifest.path));
@@ -933,6 +1010,10 @@ bool Chain::open(std::uint64_t bytes) {
     return step(*machine_, [&] { return wanted() != nullptr && machine_->open(bytes); });
 }
 
+MutableBytes Chain::room() const noexcept {
+    return machine_->room();
+}
+
 bool Chain::feed(Bytes piece) {
     return step(*machine_, [&] { return machine_->feed(piece); });
 }
@@ -962,18 +1043,22 @@ std::vector<std::string> Chain::known_files() const {
 namespace {
 
 /// Feeds the wanted file to the chain.
-void feed_wanted(Source& source, Chain& chain, std::vector<std::byte>& buffer,
-                 const Progress& progress) {
+void feed_wanted(Source& source, Chain& chain, const Progress& progress) {
+    constexpr std::size_t piece_bytes = std::size_t{4} << 20;  // between two looks at the progress
+    std::array<std::byte, 1> beyond{};                         // the end, or a file that has grown
     Result<SourceFile> file = source.open(chain.wanted()->path);
     if (!file) return chain.refuse(std::move(file.error()));
     const std::string path = chain.wanted()->path;
     if (!chain.open(file->bytes())) return;
     std::uint64_t done = 0;
     while (true) {
-        const Result<std::size_t> got = file->read(buffer);
+        const MutableBytes room = chain.room();
+        const MutableBytes piece =
+            room.empty() ? MutableBytes(beyond) : room.first(std::min(room.size(), piece_bytes));
+        const Result<std::size_t> got = file->read(piece);
         if (!got) return chain.refuse(got.error());
         if (*got == 0) return chain.close();
-        if (!chain.feed(Bytes(buffer).first(*got))) return;
+        if (!chain.feed(piece.first(*got))) return;
         done += *got;
         if (progress && !progress(done, file->bytes())) {
             Findings cancelled;
@@ -1029,13 +1114,11 @@ Findings judge_listing(Source& source, const Chain& chain, bool strict) {
 }  // namespace
 
 ChainReport verify(Source& source, ChainOptions options) {
-    constexpr std::size_t buffer_bytes = 262'144;  // stays in the second-level cache
     const Progress progress = options.progress;
     const bool strict = options.strict;
     Chain chain(std::move(options));
-    std::vector<std::byte> buffer(buffer_bytes);
     while (chain.wanted() != nullptr)
-        feed_wanted(source, chain, buffer, progress);
+        feed_wanted(source, chain, progress);
     ChainReport report = chain.report();
     report.findings.append(judge_listing(source, chain, strict));
     report.opened = source.opened();

@@ -101,6 +101,10 @@ public:
     /// wrong, and the next file is wanted.
     bool open(std::uint64_t bytes);
 
+    /// Where the next bytes of the open file will lie: a host may place them there itself and then
+    /// feed that part, which saves a copy. Empty when no file is open, or it is complete.
+    [[nodiscard]] MutableBytes room() const noexcept;
+
     /// The next piece of the open file. False when the file has more bytes than its size, so that
     /// it is not to be read further: the next file is wanted. O(bytes).
     bool feed(Bytes piece);
