@@ -397,6 +397,18 @@ Findings withdrawn(UndoWriter& undo, Findings why) {
     return why;
 }
 
+/// The new model has the digest that the caller expects, if any.
+Status check_expected(const ApplyOptions& options, const Digest& digest) {
+    if (!options.expected_digest || *options.expected_digest == digest) return {};
+    Finding finding = make_finding(
+        FindingCode::value_drift,
+        "the new model is not the one that was expected, and was not published: a document "
+        "states another digest, or the files are not those that it was written for");
+    finding.expected = to_string(*options.expected_digest);
+    finding.actual = to_string(digest);
+    return failure(std::move(finding));
+}
+
 }  // namespace
 
 Status check_fused(const ApplyPlan& plan, const ApplyOptions& options) {
@@ -467,6 +479,9 @@ Result<DigestedReport> apply_to_file(const ApplyPlan& plan, const std::string& p
         if (!model) return failure(std::move(model.error()));
         const auto digest = read_model_back(*model, nullptr, options.progress);
         if (!digest) return failure(digest.error());
+        if (Status right = check_expected(options, *digest); !right) {
+            return failure(std::move(right.error()));
+        }
         if (Status published = model->file.commit(replace); !published) {
             return failure(std::move(published.error()));
         }
@@ -484,6 +499,9 @@ Result<UndoableReport> apply_with_undo(const ApplyPlan& plan, const std::string&
         if (!model) return failure(std::move(model.error()));
         const auto digest = read_model_back(*model, &*undo, options.progress);
         if (!digest) return failure(digest.error());
+        if (Status right = check_expected(options, *digest); !right) {
+            return failure(std::move(right.error()));
+        }
         const auto undo_report = undo->finish(*digest);
         if (!undo_report) return failure(undo_report.error());
         // The undo file first: there is no moment at which the model lies there without it.
@@ -525,7 +543,11 @@ Result<DigestedReport> predict(const ApplyPlan& plan, const ApplyOptions& option
             },
             again);
         if (!second) return failure(second.error());
-        return DigestedReport{std::move(*report), sha.finish()};
+        const Digest digest = sha.finish();
+        if (Status right = check_expected(options, digest); !right) {
+            return failure(std::move(right.error()));
+        }
+        return DigestedReport{std::move(*report), digest};
     });
 }
 

@@ -25,10 +25,39 @@ namespace {
 
 namespace fs = std::filesystem;
 
+/// Ids become parts of file names: `<id>.manifest.json`.
+void check_file_name(const std::string& id, const document::Place& place) {
+    constexpr std::size_t longest_id = 80;
+    if (id.size() <= longest_id && id.find('/') == std::string::npos && is_document_path(id))
+        return;
+    place.add(FindingCode::bad_value,
+              "this id becomes part of file names, and so takes 1 to 80 of A-Z a-z 0-9 . _ -; "
+              "choose another",
+              "1 to 80 of A-Z a-z 0-9 . _ -", id);
+}
+
+void check_member(const BundleRecipe& recipe, const std::string& id, const document::Place& place) {
+    const auto known = [&](const RecipeAdapter& adapter) { return adapter.id == id; };
+    if (std::any_of(recipe.adapters.begin(), recipe.adapters.end(), known)) return;
+    place.member("member").add(
+        FindingCode::dependency_unknown,
+        fmt::format("the recipe has no adapter \"{}\"; correct the id, or add the adapter", id));
+}
+
 void check_recipe(const BundleRecipe& recipe, const document::Place& root) {
     document::Names ids;
-    for (std::size_t i = 0; i < recipe.adapters.size(); ++i)
-        ids.add_id(recipe.adapters[i].id, root.member("adapters").element(i).member("id"));
+    check_file_name(recipe.id, root.member("id"));
+    for (std::size_t i = 0; i < recipe.adapters.size(); ++i) {
+        const document::Place place = root.member("adapters").element(i).member("id");
+        ids.add_id(recipe.adapters[i].id, place);
+        check_file_name(recipe.adapters[i].id, place);
+    }
+    for (std::size_t s = 0; s < recipe.stacks.size(); ++s) {
+        for (std::size_t k = 0; k < recipe.stacks[s].order.size(); ++k) {
+            check_member(recipe, recipe.stacks[s].order[k].member,
+                         root.member("stacks").element(s).member("order").element(k));
+        }
+    }
     if (recipe.adapters.empty() != recipe.stacks.empty()) {
         root.member("stacks").add(
             FindingCode::bad_value,
@@ -43,10 +72,12 @@ Finding output_failed(const std::string& path, std::string message) {
     return {.code = FindingCode::output_failed, .message = std::move(message), .file = path};
 }
 
-Finding taken_folder(const std::string& folder) {
+Finding taken_folder(const std::string& path, bool is_folder) {
     return {.code = FindingCode::usage_error,
-            .message = "the folder exists and is not empty; choose another, or remove it first",
-            .file = folder};
+            .message =
+                is_folder ? "the folder exists and is not empty; choose another, or remove it first"
+                          : "this exists and is no folder; choose another name",
+            .file = path};
 }
 
 /// A folder that appears whole under its name, or not at all.
@@ -56,8 +87,9 @@ public:
         std::error_code error;
         fs::path target = fs::path(path).lexically_normal();
         if (!target.has_filename()) target = target.parent_path();
-        if (fs::exists(fs::symlink_status(target, error)) && !fs::is_empty(target, error)) {
-            return failure(taken_folder(path));
+        if (fs::exists(fs::symlink_status(target, error))) {
+            const bool folder = fs::is_directory(fs::symlink_status(target, error));
+            if (!folder || !fs::is_empty(target, error)) return failure(taken_folder(path, folder));
         }
         const fs::path parent = target.has_parent_path() ? target.parent_path() : fs::path(".");
         std::string name = (parent / ("." + target.filename().string() + ".trlm-XXXXXX")).string();
@@ -112,7 +144,7 @@ public:
         // Replaces an empty folder, and refuses one that was filled meanwhile.
         if (::rename(temporary_.c_str(), target_.c_str()) != 0) {
             if (errno == ENOTEMPTY || errno == EEXIST || errno == ENOTDIR)
-                return failure(taken_folder(path_));
+                return failure(taken_folder(path_, errno != ENOTDIR));
             return failure(output_failed(
                 path_,
                 fmt::format("cannot be renamed: {}", std::generic_category().message(errno))));

@@ -949,7 +949,6 @@ void Chain::Machine::judge_application() {
         applied_ = std::move(predicted->report);
         output_digest_ = predicted->digest;
     }
-    if (applied_) append(applied_->warnings, entry_->model.path);
 }
 
 void Chain::Machine::judge_diagnostics() {

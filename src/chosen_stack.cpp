@@ -83,29 +83,10 @@ Result<ChosenStack> read_preferred_stack(Source& folder, const DocumentOptions& 
 }
 
 Findings check_member(const ChosenMember& member, const Package& package) {
-    Findings findings;
-    const FileRef& ref = member.member.package;
-    const Bytes bytes = package.bytes();
-    const auto differs = [&](FindingCode code, std::string expected, std::string actual) {
-        findings.add({.code = code,
-                      .message = "this is not the package that the family receipt names; take "
-                                 "both from the same release",
-                      .expected = std::move(expected),
-                      .actual = std::move(actual)});
-    };
-    if (bytes.size() != ref.bytes) {
-        differs(FindingCode::size_mismatch, fmt::format("{}", ref.bytes),
-                fmt::format("{}", bytes.size()));
-        return findings;
-    }
-    const ContentDigest digest = digest_like(ref.digest, bytes);
-    if (digest != ref.digest) {
-        differs(FindingCode::digest_mismatch, to_string(ref.digest), to_string(digest));
-        return findings;
-    }
-    Findings drift = compare_with_package(member.manifest, package);
-    drift.set_file(member.member.manifest.path);
-    findings.append(std::move(drift));
+    Findings findings = check_file(member.member.package, package.bytes());
+    if (findings.has_errors()) return findings;
+    findings = compare_with_package(member.manifest, package);
+    findings.set_file(member.member.manifest.path);
     return findings;
 }
 

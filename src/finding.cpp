@@ -151,7 +151,7 @@ constexpr FindingInfo rows[] = {
      "Broken JSON, a key that stands twice, or tensor names that do not hash to the directory's.",
      "Correct the metadata text and write the package anew."},
     {Code::bad_json, "bad_json", FindingClass::invalid,
-     "A document is not one strict JSON object, or a value in it has the wrong type.",
+     "A document is not one strict JSON object.",
      "A trailing comma, a comment, a byte order mark, or text after the closing brace.",
      "Correct the document at the position given."},
     {Code::duplicate_key, "duplicate_key", FindingClass::invalid,

@@ -13,33 +13,17 @@
 namespace trlm::adapt {
 namespace {
 
-Finding drift(FindingCode code, const std::string& file, std::string message, std::string expected,
-              std::string actual) {
-    return {.code = code,
-            .message = std::move(message),
-            .file = file,
-            .expected = std::move(expected),
-            .actual = std::move(actual)};
-}
-
-Result<std::vector<std::byte>> read_file(SourceFile file, const FileRef& ref,
+Result<std::vector<std::byte>> read_file(const SourceFile& file, const FileRef& ref,
                                          const std::string& path) {
-    if (file.bytes() != ref.bytes) {
-        return failure(drift(FindingCode::size_mismatch, path,
-                             "the file has another size than the document that names it states; "
-                             "take both from the same release",
-                             fmt::format("{}", ref.bytes), fmt::format("{}", file.bytes())));
-    }
-    auto bytes = read_whole(file, ref.bytes);
+    // A file of another size is not read.
+    const std::vector<std::byte> none;
+    auto bytes = file.bytes() == ref.bytes ? read_whole(file, ref.bytes)
+                                           : Result<std::vector<std::byte>>(none);
     if (!bytes) return bytes;
-    const ContentDigest digest = digest_like(ref.digest, *bytes);
-    if (digest != ref.digest) {
-        return failure(drift(FindingCode::digest_mismatch, path,
-                             "the file's content is not the one that was named; take the file and "
-                             "the document that names it from the same release",
-                             to_string(ref.digest), to_string(digest)));
-    }
-    return bytes;
+    Findings wrong = check_file(ref, *bytes);
+    if (!wrong.has_errors()) return bytes;
+    wrong.set_file(path);
+    return failure(std::move(wrong));
 }
 
 /// Finds and reads what a receipt names.
@@ -49,11 +33,17 @@ public:
 
     Result<std::vector<std::byte>> find(const FileRef& ref) {
         Result<SourceFile> file = folder_.open(ref.path);
-        if (file) return read_file(std::move(*file), ref, ref.path);
+        if (file) return read_file(*file, ref, ref.path);
+        if (root_ == nullptr && file.error().contains(FindingCode::file_missing)) {
+            return failure({.code = FindingCode::file_missing,
+                            .message = "there is no such file beside the receipt; put it there, or "
+                                       "name the folder that has it with --root",
+                            .file = ref.path});
+        }
         if (root_ == nullptr || !file.error().contains(FindingCode::file_missing))
             return failure(std::move(file.error()));
         Result<SourceFile> in_root = root_->open(ref.path);
-        if (in_root) return read_file(std::move(*in_root), ref, ref.path);
+        if (in_root) return read_file(*in_root, ref, ref.path);
         const bool bare = ref.path.find('/') == std::string::npos;
         if (!bare || !root_->can_list() || !in_root.error().contains(FindingCode::file_missing))
             return failure(std::move(in_root.error()));
@@ -70,7 +60,7 @@ private:
         for (const std::string& path : *paths) {
             if (!path.ends_with('/' + ref.path) || !is_document_path(path)) continue;
             Result<SourceFile> file = root_->open(path);
-            auto bytes = file ? read_file(std::move(*file), ref, path)
+            auto bytes = file ? read_file(*file, ref, path)
                               : Result<std::vector<std::byte>>(failure(std::move(file.error())));
             if (bytes) return bytes;
             if (!any) first = std::move(bytes.error());
@@ -100,7 +90,8 @@ public:
                              .strength = receipt_.stack[i].strength,
                              .file = receipt_.stack[i].package.path});
         }
-        auto plan = plan_apply(*model_, stack);
+        const auto output_dtype = parse_output_dtype(receipt_.output_dtype);
+        auto plan = plan_apply(*model_, stack, output_dtype.value_or(OutputDtype::keep));
         if (!plan) return failure(std::move(plan.error()));
         ApplyOptions options;
         options.rounding = receipt_.rounding;
@@ -144,7 +135,6 @@ private:
                 read_model(base_, {.checksum = options_.checksum, .progress = options_.progress});
             if (model) {
                 model_ = std::move(*model);
-                add(model_->warnings(), receipt_.base.path);
             } else {
                 add(std::move(model.error()), receipt_.base.path);
             }
@@ -203,6 +193,8 @@ private:
         for (const auto& key : {"state", "output"}) {
             gather(std::string("/") + key, stated[key], computed[key], differences);
         }
+        // Where the state is another, so is everything that was measured.
+        if (receipt_.state != report_.replayed.state) return report_differences(differences);
         if (!same_length) {
             differences.add({.pointer = "/tensors",
                              .expected = fmt::format("{} tensors", receipt_.tensors.size()),
@@ -212,6 +204,10 @@ private:
             gather(fmt::format("/tensors/{}", i), stated["tensors"][i], computed["tensors"][i],
                    differences);
         }
+        report_differences(differences);
+    }
+
+    void report_differences(const Findings& differences) {
         for (Finding finding : differences) {
             finding.code = FindingCode::replay_differs;
             finding.message =
@@ -257,7 +253,7 @@ Result<std::vector<std::byte>> read_verified(Source& source, const FileRef& file
     return guarded([&]() -> Result<std::vector<std::byte>> {
         Result<SourceFile> opened = source.open(file.path);
         if (!opened) return failure(std::move(opened.error()));
-        auto bytes = read_file(std::move(*opened), file, file.path);
+        auto bytes = read_file(*opened, file, file.path);
         if (!bytes) bytes.error().set_file(file.path);
         return bytes;
     });

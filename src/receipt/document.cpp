@@ -15,7 +15,8 @@ constexpr std::string_view path_pattern =
 std::string shown(const Json& json) {
     constexpr std::size_t longest = 120;
     if (json.is_structured()) return json.type_name();
-    std::string text = json.dump(-1, ' ', false, Json::error_handler_t::replace);
+    std::string text = json.is_string() ? json.get<std::string>()
+                                        : json.dump(-1, ' ', false, Json::error_handler_t::replace);
     if (text.size() > longest) text = text.substr(0, longest) + "...";
     return text;
 }

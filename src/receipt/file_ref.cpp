@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include <fmt/format.h>
+
 #include "../hex.hpp"
 #include "trlm/adapt/checksum.hpp"
 
@@ -40,6 +42,27 @@ std::optional<ContentDigest> parse_content_digest(std::string_view text) noexcep
 ContentDigest digest_like(const ContentDigest& like, Bytes bytes) {
     if (is_weak(like)) return WeakDigest{xxh3_128(bytes)};
     return sha256(bytes);
+}
+
+Findings check_file(const FileRef& file, Bytes content) {
+    Findings findings;
+    if (content.size() != file.bytes) {
+        findings.add({.code = FindingCode::size_mismatch,
+                      .message =
+                          "the file has another size than the document that names it states; "
+                          "take both from the same release",
+                      .expected = fmt::format("{}", file.bytes),
+                      .actual = fmt::format("{}", content.size())});
+        return findings;
+    }
+    const ContentDigest digest = digest_like(file.digest, content);
+    if (digest == file.digest) return findings;
+    findings.add({.code = FindingCode::digest_mismatch,
+                  .message = "the file's content is not the one that was named; take the file and "
+                             "the document that names it from the same release",
+                  .expected = to_string(file.digest),
+                  .actual = to_string(digest)});
+    return findings;
 }
 
 bool is_document_path(std::string_view path) noexcept {

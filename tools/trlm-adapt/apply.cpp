@@ -265,8 +265,8 @@ Result<Inputs> read_inputs(const Request& request, bool progress) {
     Result<ModelInput> model = load_model(request.model, options, progress);
     const bool model_is_good = succeeded(model, findings);
     std::vector<PackageInput> packages;
-    for (const std::string& path : request.stack.packages) {
-        Result<PackageInput> package = load_package(path, progress);
+    for (std::size_t i = 0; i < request.stack.packages.size(); ++i) {
+        Result<PackageInput> package = load_stack_package(request.stack, i, progress);
         if (succeeded(package, findings)) packages.push_back(std::move(*package));
     }
     if (!findings.has_errors()) return Inputs{std::move(*model), std::move(packages)};
@@ -301,13 +301,10 @@ Findings check_history(const Request& request, const Inputs& inputs) {
 
 /// Where the family's stack is applied as it stands, to its own base, its receipt says what comes
 /// out.
-Findings check_expected_state(const Request& request, const Inputs& inputs, const ApplyPlan& plan) {
+Findings check_expected_state(const Request& request, const FamilyStack& expected,
+                              const ApplyPlan& plan) {
     Findings findings;
-    if (!request.as_the_family_says) return findings;
-    const ChosenStack& chosen = *request.stack.family;
-    const bool own_base =
-        ContentDigest(digest_of(inputs.model.file, {})) == chosen.family.base_model;
-    if (!own_base || plan.state == chosen.stack().expected_state) return findings;
+    if (plan.state == expected.expected_state) return findings;
     findings.add({.code = FindingCode::value_drift,
                   .message =
                       "the family receipt expects another assembly state of this stack; have "
@@ -315,8 +312,17 @@ Findings check_expected_state(const Request& request, const Inputs& inputs, cons
                   .file = request.stack.folder + "/" + std::string(family_receipt_name),
                   .pointer = "/stacks",
                   .expected = format_checksum(plan.state),
-                  .actual = format_checksum(chosen.stack().expected_state)});
+                  .actual = format_checksum(expected.expected_state)});
     return findings;
+}
+
+/// The family's stack, where it says what is to come out.
+const FamilyStack* expected_stack(const Request& request, const Inputs& inputs) {
+    if (!request.as_the_family_says || request.output_dtype != OutputDtype::keep) return nullptr;
+    const ChosenStack& chosen = *request.stack.family;
+    const ContentDigest base = digest_of(inputs.model.file, {});
+    const bool own_base = base == chosen.family.base_model;
+    return own_base ? &chosen.stack() : nullptr;
 }
 
 Stack stack_of(const Inputs& inputs, const Request& request) {
@@ -595,7 +601,7 @@ Summary summary_of(const Request& request, const Inputs& inputs, const ApplyPlan
 }  // namespace
 
 Outcome run_apply(const ApplyCommandOptions& options) {
-    const Result<Request> request = understand(options);
+    Result<Request> request = understand(options);
     if (!request) return Outcome::failed(request.error());
     const Result<Inputs> inputs = read_inputs(*request, options.work.progress);
     if (!inputs) return Outcome::failed(inputs.error());
@@ -604,8 +610,14 @@ Outcome run_apply(const ApplyCommandOptions& options) {
     const Result<ApplyPlan> plan =
         plan_apply(inputs->model.model, stack_of(*inputs, *request), request->output_dtype);
     if (!plan) return Outcome::failed(plan.error());
-    Findings unexpected = check_expected_state(*request, *inputs, *plan);
-    if (unexpected.has_errors()) return Outcome::failed(std::move(unexpected));
+    if (const FamilyStack* const expected = expected_stack(*request, *inputs)) {
+        Findings unexpected = check_expected_state(*request, *expected, *plan);
+        if (unexpected.has_errors()) return Outcome::failed(std::move(unexpected));
+        if (expected->expected_output) {
+            if (const auto* digest = std::get_if<Digest>(&expected->expected_output->digest))
+                request->options.expected_digest = *digest;
+        }
+    }
     Result<Applied> applied = apply_stack(*request, *plan, *inputs, options.work.progress);
     if (!applied) return Outcome::failed(std::move(applied).error());
 

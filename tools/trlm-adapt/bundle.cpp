@@ -38,7 +38,7 @@ std::string bundle_text(const std::string& folder, const BundleReport& report, c
         text += fmt::format("  {}\n", file);
     text += fmt::format("{}, {}\n", counted(report.files.size(), "file", "files"),
                         byte_size(report.bytes));
-    text += fmt::format("registry digest {}\n", to_string(report.registry_digest));
+    text += fmt::format("registry digest\n  {}\n", to_string(report.registry_digest));
     return text;
 }
 
@@ -64,7 +64,11 @@ Outcome run_bundle_create(const BundleCreateOptions& options) {
     };
     Result<BundleReport> report =
         create_bundle(*recipe, folder_of(options.recipe), options.output, bundle);
-    if (!report) return Outcome::failed(std::move(report.error()));
+    if (!report) {
+        findings = std::move(report.error());
+        findings.set_file(options.recipe);
+        return Outcome::failed(std::move(findings));
+    }
     return {.findings = report->verification.findings,
             .result = bundle_json(options.output, *report),
             .text = [folder = options.output, report = std::move(*report)](const Style& style) {

@@ -294,6 +294,16 @@ Result<StackFiles> stack_of_folder(const std::string& folder) {
     return stack;
 }
 
+Result<PackageInput> load_stack_package(const StackFiles& stack, std::size_t index, bool progress) {
+    const std::string& path = stack.packages[index];
+    if (!stack.family) return load_package(path, progress);
+    Result<MappedFile> file = MappedFile::open(path);
+    if (!file) return failure(std::move(file.error()));
+    Findings wrong = check_file(stack.family->members[index].member.package, file->bytes());
+    if (wrong.has_errors()) return failure_in(path, std::move(wrong));
+    return read_package_input(path, std::move(*file), ReadDepth::everything, progress);
+}
+
 Findings check_members(const StackFiles& stack, std::span<const PackageInput> packages) {
     Findings findings;
     for (std::size_t i = 0; stack.family && i < packages.size(); ++i) {

@@ -110,7 +110,12 @@ struct StackFiles {
 /// packages in bytewise name order, each with strength 1.
 [[nodiscard]] Result<StackFiles> stack_of_folder(const std::string& folder);
 
-/// Are these the packages that the family receipt, if there is one, names?
+/// Opens and reads package `index` of a stack. Where a family names it, it is to be that file: its
+/// size and digest come first.
+[[nodiscard]] Result<PackageInput> load_stack_package(const StackFiles& stack, std::size_t index,
+                                                      bool progress);
+
+/// Are these the packages that the manifests of the family, if there is one, describe?
 [[nodiscard]] Findings check_members(const StackFiles& stack,
                                      std::span<const PackageInput> packages);
 

@@ -298,7 +298,7 @@ void add_bundle_commands(CLI::App& app, Arguments& arguments) {
         ->type_name("");
     replay
         .add_option("--root", arguments.replay.root,
-                    "Where the receipt's paths start; by default the receipt's folder")
+                    "Where files are looked for that are not in the receipt's folder")
         ->type_name("DIR");
     replay.add_flag("--allow-weak-digests", arguments.replay.allow_weak_digests,
                     "Accept xxh3-128 digests, which detect accidents only");

@@ -27,7 +27,7 @@ std::string replay_text(const std::string& path, const ReplayReport& report, con
     text += fmt::format("  base    {}\n", replayed.base.path);
     for (const AppliedPackage& applied : replayed.stack)
         text += fmt::format("  adapter {} x {}\n", applied.package.path, applied.strength);
-    text += fmt::format("  output  {}\n          {}\n", replayed.output.path,
+    text += fmt::format("  output  {}\n  {}\n", replayed.output.path,
                         to_string(replayed.output.digest));
     text += fmt::format("  state   {}\n", format_checksum(replayed.state));
     text += same ? style.paint(Paint::green, "the same, to the last bit") + "\n"

@@ -88,6 +88,9 @@ Outcome run_verify(const VerifyOptions& options) {
                             *options.registry_digest)));
         }
     }
+    if (options.entry && options.entry->empty()) {
+        findings.add(usage_error("--entry: expected the id of an entry, not an empty text"));
+    }
     const Result<std::size_t> threads = parse_threads(options.work.threads);
     if (succeeded(threads, findings)) chain.executor = make_executor(*threads);
     const Result<std::string> target = chosen_simd_target();

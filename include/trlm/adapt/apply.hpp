@@ -28,6 +28,8 @@ struct ApplyOptions {
     Executor executor;
     Progress progress;
     std::string simd_target;  ///< see simd.hpp; empty: the best
+    /// `value_drift` when the new model has another digest, and nothing is published.
+    std::optional<Digest> expected_digest;
 };
 
 /// What an application did.

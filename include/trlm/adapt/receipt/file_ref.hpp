@@ -45,6 +45,10 @@ struct FileRef {
     friend bool operator==(const FileRef&, const FileRef&) = default;
 };
 
+/// Is `content` what `file` names? `size_mismatch`, else `digest_mismatch`, neither with a file.
+/// O(bytes).
+[[nodiscard]] Findings check_file(const FileRef& file, Bytes content);
+
 /// True when `path` is one that a document may hold: 1 to 255 characters, `/`-separated segments
 /// of `[A-Za-z0-9._-]{1,100}`, none of them `.` or `..`. O(n).
 [[nodiscard]] bool is_document_path(std::string_view path) noexcept;

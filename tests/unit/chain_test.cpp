@@ -1,0 +1,189 @@
+#include "trlm/adapt/chain.hpp"
+
+#include <filesystem>
+
+#include <unistd.h>
+
+#include "support/catch.hpp"
+#include "support/sample.hpp"
+#include "trlm/adapt/bundle.hpp"
+#include "trlm/adapt/file.hpp"
+
+using namespace trlm::adapt;
+namespace fs = std::filesystem;
+
+// What every field and every file of a bundle does to the gates is tested in tests/documents, with a
+// bundle that was made from the specification. Here the chain is fed by hand.
+
+namespace {
+
+std::string example(const std::string& name) {
+    return (fs::path(__FILE__).parent_path() / "../../examples/data" / name).lexically_normal();
+}
+
+/// The example bundle, made once, and its files in memory.
+class ExampleBundle {
+public:
+    static const ExampleBundle& get() {
+        static const ExampleBundle bundle;
+        return bundle;
+    }
+    [[nodiscard]] const std::map<std::string, Bytes>& files() const { return bytes_; }
+    [[nodiscard]] Digest registry_digest() const { return registry_digest_; }
+
+private:
+    ExampleBundle() {
+        std::string name = (fs::temp_directory_path() / "trlm-chain-test-XXXXXX").string();
+        REQUIRE(::mkdtemp(name.data()) != nullptr);
+        const auto file = MappedFile::open(example("whale.recipe.json"));
+        REQUIRE(file);
+        const auto recipe = read_recipe(as_text(file->bytes()));
+        REQUIRE(recipe);
+        const auto report = create_bundle(*recipe, example(""), name + "/bundle");
+        REQUIRE(report);
+        registry_digest_ = report->registry_digest;
+        for (const std::string& path : report->files) {
+            const auto content = MappedFile::open(name + "/bundle/" + path);
+            REQUIRE(content);
+            contents_[path].assign(content->bytes().begin(), content->bytes().end());
+            bytes_[path] = contents_[path];
+        }
+        fs::remove_all(name);
+    }
+    std::map<std::string, std::vector<std::byte>> contents_;
+    std::map<std::string, Bytes> bytes_;
+    Digest registry_digest_;
+};
+
+/// Feeds the wanted file in pieces of `piece` bytes.
+void feed(Chain& chain, const std::map<std::string, Bytes>& files, std::size_t piece) {
+    const Bytes content = files.at(chain.wanted()->path);
+    if (!chain.open(content.size())) return;
+    for (std::size_t at = 0; at < content.size(); at += piece)
+        REQUIRE(chain.feed(content.subspan(at, std::min(piece, content.size() - at))));
+    chain.close();
+}
+
+std::size_t count(const ChainReport& report, GateStatus status) {
+    return static_cast<std::size_t>(
+        std::count(report.gates.begin(), report.gates.end(), status));
+}
+
+}  // namespace
+
+TEST_CASE("a chain that is fed by hand asks for one file after the other, in gate order") {
+    const auto& files = ExampleBundle::get().files();
+    const std::size_t piece = GENERATE(1000, 65536, 100'000'000);
+    Chain chain({.registry_digest = ExampleBundle::get().registry_digest()});
+    Gate last = Gate::registry;
+    std::vector<std::string> wanted;
+    while (chain.wanted() != nullptr) {
+        CHECK(chain.wanted()->gate >= last);
+        last = chain.wanted()->gate;
+        wanted.push_back(chain.wanted()->path);
+        if (wanted.size() > 1) CHECK(chain.wanted()->bytes == files.at(wanted.back()).size());
+        feed(chain, files, piece);
+    }
+    CHECK(count(chain.report(), GateStatus::passed) == gate_count);
+    CHECK(chain.report().opened == wanted);
+    CHECK(wanted.size() == files.size());
+    CHECK(chain.report().findings.empty());
+    CHECK(chain.known_files().size() == files.size());
+}
+
+TEST_CASE("whole or in steps, from memory or a folder, the report is the same") {
+    Source source = Source::memory(ExampleBundle::get().files());
+    const ChainReport one = verify(source);
+    CHECK(count(one, GateStatus::passed) == gate_count);
+    Source again = Source::memory(ExampleBundle::get().files());
+    const ChainReport two = verify(again, {.executor = make_executor(3)});
+    CHECK(one.opened == two.opened);
+    CHECK(one.state == two.state);
+}
+
+TEST_CASE("a sender that does not keep to the plan is cut off at that byte") {
+    const auto& files = ExampleBundle::get().files();
+    Chain chain;
+    while (chain.wanted()->gate != Gate::model_bytes)
+        feed(chain, files, 100'000);
+    const std::string path = chain.wanted()->path;
+    const Bytes model = files.at(path);
+    REQUIRE(chain.open(model.size()));
+    REQUIRE(chain.feed(model));
+    CHECK(chain.room().empty());
+    CHECK_FALSE(chain.feed(model.first(1)));
+    CHECK(chain.wanted()->gate == Gate::assembly_receipt);
+    CHECK(chain.report().status(Gate::model_bytes) == GateStatus::failed);
+    CHECK(chain.report().status(Gate::model_manifest) == GateStatus::blocked);
+    CHECK_FALSE(chain.feed(model.first(1)));  // nothing is open
+    CHECK(chain.report().findings[0].code == FindingCode::size_mismatch);
+    CHECK(chain.report().findings[0].file == path);
+}
+
+TEST_CASE("a file of the wrong size is not taken, and one that ends early is found") {
+    const auto& files = ExampleBundle::get().files();
+    Chain chain;
+    feed(chain, files, 100'000);
+    const Bytes plan = files.at(chain.wanted()->path);
+    SECTION("another size") {
+        CHECK_FALSE(chain.open(plan.size() + 1));
+    }
+    SECTION("an early end") {
+        REQUIRE(chain.open(plan.size()));
+        REQUIRE(chain.feed(plan.first(plan.size() - 1)));
+        chain.close();
+    }
+    SECTION("a file that cannot be had") {
+        Findings why;
+        why.add({.code = FindingCode::file_missing, .message = "404"});
+        chain.refuse(why);
+        CHECK(chain.report().findings[0].code == FindingCode::file_missing);
+    }
+    CHECK(chain.wanted() == nullptr);
+    CHECK(chain.report().status(Gate::module_plan) == GateStatus::failed);
+    CHECK(count(chain.report(), GateStatus::blocked) == gate_count - 2);
+    CHECK(chain.known_files().empty());
+    chain.close();  // no harm, nothing is open
+    chain.refuse({});
+    CHECK_FALSE(chain.open(1));
+}
+
+TEST_CASE("a host may place the bytes itself") {
+    const auto& files = ExampleBundle::get().files();
+    Chain chain;
+    while (chain.wanted() != nullptr) {
+        const Bytes content = files.at(chain.wanted()->path);
+        REQUIRE(chain.open(content.size()));
+        REQUIRE(chain.room().size() == content.size());
+        std::copy(content.begin(), content.end(), chain.room().begin());
+        REQUIRE(chain.feed(chain.room()));
+        chain.close();
+    }
+    CHECK(count(chain.report(), GateStatus::passed) == gate_count);
+}
+
+TEST_CASE("an executor that drops tasks or throws is a finding, not a verdict") {
+    Source source = Source::memory(ExampleBundle::get().files());
+    Executor executor;
+    executor.concurrency = 2;
+    SECTION("drops") {
+        executor.parallel_for = [](std::size_t, const std::function<void(std::size_t)>&) {};
+    }
+    SECTION("throws") {
+        executor.parallel_for = [](std::size_t, const std::function<void(std::size_t)>&) {
+            throw 1;
+        };
+    }
+    const ChainReport report = verify(source, {.executor = executor});
+    CHECK(report.findings.contains(FindingCode::executor_failed));
+    CHECK(report.status(Gate::evidence) == GateStatus::failed);  // the first with several files
+    CHECK(count(report, GateStatus::passed) < gate_count);
+}
+
+TEST_CASE("a verification that is cancelled says so") {
+    Source source = Source::memory(ExampleBundle::get().files());
+    const ChainReport report =
+        verify(source, {.progress = [](std::uint64_t, std::uint64_t) { return false; }});
+    CHECK(report.findings.contains(FindingCode::output_failed));
+    CHECK(report.status(Gate::registry) == GateStatus::failed);
+}
