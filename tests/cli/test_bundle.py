@@ -234,7 +234,9 @@ class Refused(bundles.Case):
                     'duplicate_id')
 
     def test_names_that_a_document_cannot_hold(self):
-        self.refuse(lambda r: r.update(id='a b'), USAGE, 'usage_error')
+        self.refuse(lambda r: r.update(id='a b'), INVALID, 'bad_value')
+        self.refuse(lambda r: r.update(id='a/b'), INVALID, 'bad_value')
+        self.refuse(lambda r: r['adapters'][0].update(id='a/b'), INVALID, 'bad_value')
         recipe = self.take_recipe(lambda r: r.update(model='a model.slm'))
         self.take(data('union.q8_0.slm'), 'data/a model.slm')
         run = self.run_json('bundle', 'create', recipe, '-o', 'bundle')
