@@ -254,6 +254,55 @@ class Policies(support.Case):
         for way_out in ('--rounding adaptive:0', '--output-dtype q8_0 or f32', 'beside the model'):
             self.assertIn(way_out, ' '.join(run.err.split()))
 
+    def test_promotion(self):
+        # A weak adapter, of which nearest rounding on q4_0 leaves next to nothing.
+        arguments = ['apply', data('union.q4_0.slm'), data('whale-lora.alr1'), '--strength',
+                     'whale-lora.alr1=0.1', '--rounding', 'nearest']
+        self.assertLess(self.run_json(*arguments, '--dry-run').result['kept'], 0.5)
+        before = self.run_json('inspect', data('union.q4_0.slm')).result['tensors']
+        # A whale of 28 matrices: their bytes by hand, scales included.
+        for dtype, matrix in (('q8_0', lambda rows, cols: rows * cols + 4 * rows),
+                              ('f32', lambda rows, cols: 4 * rows * cols)):
+            outputs = []
+            for threads in ('1', '2'):
+                output = '%s.%s' % (dtype, threads)
+                run = self.run_json(*arguments, '--output-dtype', dtype, '-o', output, '--threads',
+                                    threads, '--receipt', output + '.json', '--undo',
+                                    output + '.undo')
+                self.assertEqual(run.code, OK, run)
+                outputs.append(read(self.path(output)))
+            self.assertEqual(outputs[0], outputs[1])
+            dry = self.run_json(*arguments, '--output-dtype', dtype, '--dry-run').result
+            self.assertEqual(dry['predicted_digest'], run.result['output']['digest'])
+            self.assertAlmostEqual(run.result['kept'], 1, delta=0.001 if dtype == 'f32' else 0.1)
+            self.assertEqual(json.loads(read(self.path(output + '.json')))['output_dtype'], dtype)
+            after = self.run_json('inspect', output).result['tensors']
+            named = {t['name'] for t in run.result['tensors']}
+            for old, new in zip(sorted(before, key=lambda t: t['name']),
+                                sorted(after, key=lambda t: t['name'])):
+                promoted = new['name'] in named
+                self.assertEqual(new['dtype'], dtype if promoted else 'q4_0')
+                self.assertEqual(new['bytes'],
+                                 matrix(*new['dims']) if promoted else old['bytes'])
+            self.assertEqual(self.run_json('validate', output).code, OK)
+            self.take(data('union.q4_0.slm'))
+            self.take(data('whale-lora.alr1'))
+            self.assertEqual(self.run_json('replay', output + '.json').code, OK)
+            back = self.run_json('revert', output, '--undo', output + '.undo', '-o', 'b', '--force')
+            self.assertEqual(back.code, OK, back)
+            self.assertEqual(read(self.path('b')), read(data('union.q4_0.slm')))
+
+    def test_nothing_is_demoted(self):
+        for dtype in ('q8_0', 'keep'):
+            run = self.run_json('apply', data('union.q8_0.slm'), data('whale-lora.alr1'), '-o', dtype,
+                                '--output-dtype', dtype)
+            self.assertEqual(run.code, OK, run)
+        self.assertEqual(read(self.path('q8_0')), read(self.path('keep')))
+        for text in ('q4_0', 'F32', '', 'f16'):
+            run = self.run_json('apply', data('union.q8_0.slm'), data('whale-lora.alr1'), '-o', 'x',
+                                '--output-dtype', text)
+            self.assert_refused(run, USAGE, 'usage_error')
+
     def test_more_noise_than_change_is_pointed_out(self):
         # Adaptive rounding keeps the change on average, but each weight moves by a whole step.
         arguments = ['apply', data('union.q8_0.slm'), data('whale-full.adp1'), '--dry-run']
