@@ -48,8 +48,8 @@ constexpr const DtypeRow& row_of(SafetensorsDtype dtype) noexcept {
 
 static_assert(
     [] {
-        for (std::size_t i = 0; i < dtypes.size(); ++i) {
-            if (&row_of(dtypes[i].dtype) != &dtypes[i]) return false;
+        for (const DtypeRow& row : dtypes) {
+            if (&row_of(row.dtype) != &row) return false;
         }
         return true;
     }(),

@@ -89,10 +89,7 @@ bool type_is(const Json* part, std::string_view type) {
 class TokenizerImport {
 public:
     TokenizerImport(const Json& document, std::uint32_t vocab_size, const NamedSpecialTokens& named)
-        : document_(document),
-          fields_(document, findings_),
-          vocab_size_(vocab_size),
-          named_(named) {}
+        : fields_(document, findings_), vocab_size_(vocab_size), named_(named) {}
 
     [[nodiscard]] Result<ImportedTokenizer> run() {
         const Json* const model = fields_.find("model");
@@ -238,7 +235,7 @@ private:
             return;
         }
         for (const auto& [token, id] : vocabulary->items()) {
-            const auto pointer = [&] { return json_pointer("/model/vocab", token); };
+            const auto pointer = [&name = token] { return json_pointer("/model/vocab", name); };
             if (!id.is_number_unsigned() || id.get<std::uint64_t>() >= vocab_size_) {
                 findings_.add({.code = FindingCode::bad_value,
                                .message = fmt::format("the token's id is {}, but the model has ids "
@@ -406,7 +403,6 @@ private:
         return ImportedTokenizer{std::move(*section), std::move(notes_)};
     }
 
-    const Json& document_;
     Findings findings_;
     JsonFields fields_;
     std::uint32_t vocab_size_;
