@@ -110,7 +110,7 @@ public:
     }
 
 private:
-    void refuse(std::string_view key, std::string message, std::string pointer = {}) {
+    void refuse(std::string_view key, std::string message, const std::string& pointer = {}) {
         findings_.add({.code = FindingCode::unsupported_source,
                        .message = std::move(message),
                        .pointer = pointer.empty() ? json_pointer({}, key) : pointer});
