@@ -15,6 +15,7 @@ trlm_adapt_require(tl-expected libexpected-dev tl-expected tl-expected CONFIG)
 trlm_adapt_require(fmt libfmt-dev fmt fmt CONFIG)
 trlm_adapt_require(nlohmann_json nlohmann-json3-dev nlohmann-json nlohmann-json CONFIG)
 trlm_adapt_require(xxHash libxxhash-dev xxhash xxhash MODULE)
+trlm_adapt_require(Eigen3 libeigen3-dev eigen eigen3 CONFIG)
 trlm_adapt_require(hwy libhwy-dev highway highway CONFIG)
 # Homebrew keeps its OpenSSL out of the folders that are searched.
 if(APPLE AND NOT OPENSSL_ROOT_DIR)

@@ -15,6 +15,31 @@ namespace {
 
 constexpr std::string_view checksum_prefix = "xxh3-64:";
 
+std::array<std::byte, 16> canonical_bytes(XXH128_hash_t hash) noexcept {
+    XXH128_canonical_t canonical;
+    XXH128_canonicalFromHash(&canonical, hash);
+    std::array<std::byte, 16> result{};
+    static_assert(sizeof(canonical.digest) == sizeof(result));
+    std::memcpy(result.data(), canonical.digest, sizeof(result));
+    return result;
+}
+
+/// A state of XXH3. The library allocates its own: its size is not part of the stable interface.
+class OwnedState {
+public:
+    OwnedState() : xxh3_(XXH3_createState()) {
+        if (xxh3_ == nullptr) throw std::bad_alloc();
+    }
+    OwnedState(const OwnedState&) = delete;
+    OwnedState& operator=(const OwnedState&) = delete;
+    ~OwnedState() { XXH3_freeState(xxh3_); }
+
+    [[nodiscard]] XXH3_state_t* get() const noexcept { return xxh3_; }
+
+private:
+    XXH3_state_t* xxh3_;
+};
+
 }  // namespace
 
 std::uint64_t xxh3_64(Bytes bytes) noexcept {
@@ -22,29 +47,16 @@ std::uint64_t xxh3_64(Bytes bytes) noexcept {
 }
 
 std::array<std::byte, 16> xxh3_128(Bytes bytes) noexcept {
-    XXH128_canonical_t canonical;
-    XXH128_canonicalFromHash(&canonical, XXH3_128bits(bytes.data(), bytes.size()));
-    std::array<std::byte, 16> result{};
-    static_assert(sizeof(canonical.digest) == sizeof(result));
-    std::memcpy(result.data(), canonical.digest, sizeof(result));
-    return result;
+    return canonical_bytes(XXH3_128bits(bytes.data(), bytes.size()));
 }
 
 std::uint64_t checksum_of(Bytes bytes) noexcept {
     return stored_checksum(xxh3_64(bytes));
 }
 
-// The library allocates its own state: its size is not part of the stable interface.
 struct Xxh3::State {
-    State() : xxh3(XXH3_createState()) {
-        if (xxh3 == nullptr) throw std::bad_alloc();
-        XXH3_64bits_reset(xxh3);
-    }
-    State(const State&) = delete;
-    State& operator=(const State&) = delete;
-    ~State() { XXH3_freeState(xxh3); }
-
-    XXH3_state_t* xxh3;
+    State() { XXH3_64bits_reset(xxh3.get()); }
+    OwnedState xxh3;
 };
 
 Xxh3::Xxh3() : state_(std::make_unique<State>()) {}
@@ -54,11 +66,29 @@ Xxh3::~Xxh3() = default;
 
 void Xxh3::update(Bytes bytes) noexcept {
     // Before version 0.8.2 a null pointer is an error even for no bytes.
-    if (!bytes.empty()) XXH3_64bits_update(state_->xxh3, bytes.data(), bytes.size());
+    if (!bytes.empty()) XXH3_64bits_update(state_->xxh3.get(), bytes.data(), bytes.size());
 }
 
 std::uint64_t Xxh3::hash() const noexcept {
-    return XXH3_64bits_digest(state_->xxh3);
+    return XXH3_64bits_digest(state_->xxh3.get());
+}
+
+struct Xxh3Wide::State {
+    State() { XXH3_128bits_reset(xxh3.get()); }
+    OwnedState xxh3;
+};
+
+Xxh3Wide::Xxh3Wide() : state_(std::make_unique<State>()) {}
+Xxh3Wide::Xxh3Wide(Xxh3Wide&&) noexcept = default;
+Xxh3Wide& Xxh3Wide::operator=(Xxh3Wide&&) noexcept = default;
+Xxh3Wide::~Xxh3Wide() = default;
+
+void Xxh3Wide::update(Bytes bytes) noexcept {
+    if (!bytes.empty()) XXH3_128bits_update(state_->xxh3.get(), bytes.data(), bytes.size());
+}
+
+std::array<std::byte, 16> Xxh3Wide::hash() const noexcept {
+    return canonical_bytes(XXH3_128bits_digest(state_->xxh3.get()));
 }
 
 std::string format_checksum(std::uint64_t checksum) {

@@ -60,6 +60,25 @@ std::string_view kind_of_file(mode_t mode) noexcept {
     return "is a device, but only regular files can be mapped";
 }
 
+/// Maps the first `size` bytes, of which there is one at least, of an open file.
+Result<Bytes> map_bytes(int file, std::uint64_t size, const std::string& path) {
+    if (size > std::numeric_limits<std::size_t>::max()) {
+        return failure(file_finding(FindingCode::file_unreadable, path,
+                                    "is larger than this machine's address space"));
+    }
+    void* const address =
+        ::mmap(nullptr, static_cast<std::size_t>(size), PROT_READ, MAP_PRIVATE, file, 0);
+    if (address == MAP_FAILED) {
+        const int error = errno;
+        return failure(file_finding(
+            error == ENOMEM ? FindingCode::out_of_memory : FindingCode::file_unreadable, path,
+            "cannot be mapped: " + error_text(error)));
+    }
+    // Advice only: reading works without it.
+    (void)::madvise(address, static_cast<std::size_t>(size), MADV_SEQUENTIAL);
+    return Bytes(static_cast<const std::byte*>(address), static_cast<std::size_t>(size));
+}
+
 }  // namespace
 
 Result<MappedFile> MappedFile::open(const std::string& path) {
@@ -81,23 +100,10 @@ Result<MappedFile> MappedFile::open(const std::string& path) {
         }
         if (status.st_size == 0) return MappedFile(Bytes{});
 
-        const auto size = static_cast<std::uint64_t>(status.st_size);
-        if (size > std::numeric_limits<std::size_t>::max()) {
-            return failure(file_finding(FindingCode::file_unreadable, path,
-                                        "is larger than this machine's address space"));
-        }
-        void* const address = ::mmap(nullptr, static_cast<std::size_t>(size), PROT_READ,
-                                     MAP_PRIVATE, file.number(), 0);
-        if (address == MAP_FAILED) {
-            const int error = errno;
-            return failure(file_finding(
-                error == ENOMEM ? FindingCode::out_of_memory : FindingCode::file_unreadable, path,
-                "cannot be mapped: " + error_text(error)));
-        }
-        // Advice only: reading works without it.
-        (void)::madvise(address, static_cast<std::size_t>(size), MADV_SEQUENTIAL);
-        return MappedFile(
-            Bytes(static_cast<const std::byte*>(address), static_cast<std::size_t>(size)));
+        const Result<Bytes> bytes =
+            map_bytes(file.number(), static_cast<std::uint64_t>(status.st_size), path);
+        if (!bytes) return failure(bytes.error());
+        return MappedFile(*bytes);
     });
 }
 
@@ -387,6 +393,15 @@ Status OutputFile::read_at(std::uint64_t offset, MutableBytes buffer) const {
             offset += static_cast<std::uint64_t>(done);
         }
         return {};
+    });
+}
+
+Result<MappedFile> OutputFile::map() const {
+    return guarded([&]() -> Result<MappedFile> {
+        if (state_->written == 0) return MappedFile(Bytes{});
+        const Result<Bytes> bytes = map_bytes(state_->file.number(), state_->written, state_->path);
+        if (!bytes) return failure(bytes.error());
+        return MappedFile(*bytes);
     });
 }
 

@@ -11,6 +11,7 @@
 
 #include "fp_environment.hpp"
 #include "guard.hpp"
+#include "identity_rules.hpp"
 #include "stack_rules.hpp"
 #include "trlm/adapt/limits.hpp"
 
@@ -66,37 +67,16 @@ bool is_usable_strength(float strength) {
     return magnitude > 0 && magnitude < 0x7f800000U;
 }
 
-/// Adds a finding for one identity field that differs.
-template <class T>
-void compare_field(Findings& findings, FindingCode code, const std::string& file,
-                   std::string_view what, T model, T package, std::string_view format) {
-    if (model == package) return;
-    Finding finding;
-    finding.code = code;
-    finding.file = file;
-    finding.expected = fmt::format(fmt::runtime(format), model);
-    finding.actual = fmt::format(fmt::runtime(format), package);
-    finding.message = fmt::format(
-        "the adapter was made for a model whose {} is {}, but this model's is {}; use "
-        "the base model that the adapter was made from",
-        what, finding.actual, finding.expected);
-    findings.add(std::move(finding));
-}
-
 void compare_identity(Findings& findings, const std::string& file, const Identity& model,
                       const Identity& package) {
-    constexpr std::string_view number = "{}";
-    constexpr std::string_view checksum = "xxh3-64:{:016x}";
-    compare_field(findings, FindingCode::flags_differ, file, "flags field", model.model_flags,
-                  package.model_flags, number);
-    compare_field(findings, FindingCode::tensor_count_differs, file, "tensor count",
-                  model.tensor_count, package.tensor_count, number);
-    compare_field(findings, FindingCode::parameter_count_differs, file, "parameter count",
-                  model.parameter_count, package.parameter_count, number);
-    compare_field(findings, FindingCode::layout_differs, file, "tensor layout checksum",
-                  model.tensor_layout_checksum, package.tensor_layout_checksum, checksum);
-    compare_field(findings, FindingCode::tokenizer_differs, file, "tokenizer checksum",
-                  model.tokenizer_checksum, package.tokenizer_checksum, checksum);
+    const auto sentence = [](std::string_view what, std::string_view expected,
+                             std::string_view actual) {
+        return fmt::format(
+            "the adapter was made for a model whose {} is {}, but this model's is {}; use "
+            "the base model that the adapter was made from",
+            what, actual, expected);
+    };
+    compare_identities(model, package, file, sentence, findings);
 }
 
 void compare_entry(Findings& findings, const std::string& file, const FindTensor& find_tensor,

@@ -21,6 +21,7 @@
 #include "trlm/adapt/limits.hpp"
 #include "trlm/adapt/memory.hpp"
 #include "trlm/adapt/package.hpp"
+#include "trlm/adapt/package_file.hpp"
 #include "trlm/adapt/plan.hpp"
 #include "trlm/adapt/produce/checkpoint.hpp"
 #include "trlm/adapt/produce/convert.hpp"

@@ -5,6 +5,7 @@
 #include <memory>
 #include <utility>
 
+#include "decode.hpp"
 #include "encode.hpp"
 #include "fp_environment.hpp"
 #include "guard.hpp"
@@ -158,27 +159,6 @@ Result<ConvertedModel> stream_model(const ModelSource& source, const ModelLayout
     for (const ModelTensor& tensor : layout.tensors)
         converted.parameter_count += tensor.shape.elements().value();
     return converted;
-}
-
-/// Values `first` .. of a stored tensor, decoded.
-void decode_values(const TensorView& view, std::uint64_t first, std::span<float> out) {
-    const FpEnvironment environment;
-    if (view.dtype == Dtype::f32) {
-        const Bytes values = slice(view.payload, first * sizeof(float), out.size_bytes());
-        std::ranges::copy(values, std::as_writable_bytes(out).begin());
-        return;
-    }
-    const kernels::Table& kernels = kernels::best();
-    const std::uint64_t groups = out.size() / view.block_size;
-    const std::byte* const scales = view.scales.data() + first / view.block_size * sizeof(float);
-    if (view.dtype == Dtype::q8_0) {
-        const auto* codes = reinterpret_cast<const std::int8_t*>(view.payload.data() + first);
-        kernels.decode(codes, scales, groups, view.block_size, out.data());
-        return;
-    }
-    std::vector<std::int8_t> codes(out.size());
-    kernels.unpack_nibbles(view.payload.data() + first / 2, out.size(), codes.data());
-    kernels.decode(codes.data(), scales, groups, view.block_size, out.data());
 }
 
 }  // namespace

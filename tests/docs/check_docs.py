@@ -34,8 +34,8 @@ import warnings
 import reference
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-COMMANDS = ('validate', 'inspect', 'apply', 'revert', 'convert', 'verify', 'bundle create', 'replay',
-            'digest', 'explain', 'limits', 'version')
+COMMANDS = ('validate', 'inspect', 'apply', 'revert', 'convert', 'diff', 'merge', 'compose-check',
+            'verify', 'bundle create', 'replay', 'digest', 'explain', 'limits', 'version')
 VECTORS = 'tests/conformance/vectors'
 
 
@@ -513,6 +513,18 @@ def schema_cases():
     yield ['convert', data + 'peft-lora', '-o', 'e.alr1'], 2
     yield ['convert', lora, '-o', 'e.slm'], 1
     yield ['convert', 'nothing', '-o', 'e.slm'], 5
+    yield ['apply', model, data + 'whale-top5.asp1', '-o', 'tuned.slm'], 0
+    for out, *options in (('d.adp1',), ('d.asp1', '--density', '0.1'),
+                          ('d.alr1', '--rank', '2')):
+        yield ['diff', model, 'tuned.slm', '-o', out, *options, '--force'], 0
+    yield ['merge', 'd.asp1', data + 'whale-top5.asp1', '-o', 'm.asp1'], 0
+    yield ['merge', 'd.alr1', lora, '-o', 'm.alr1'], 0
+    yield ['merge', 'd.asp1', data + 'whale-top5.asp1', '-o', 'm.asp1'], 2
+    yield ['compose-check', 'd.alr1', 'd.adp1', data + 'whale-top5.asp1'], 0
+    yield ['compose-check', 'd.adp1', vectors + 'adapters/dense.adp1'], 4
+    yield ['diff', model, 'tuned.slm', '-o', 'd.adp1'], 2
+    yield ['diff', model, model, '-o', 'e.adp1'], 6
+    yield ['diff', model, small, '-o', 'e.adp1'], 4
     yield ['digest', model, lora], 0
     yield ['digest', 'nothing.slm'], 5
     yield ['explain'], 0

@@ -58,6 +58,12 @@ TEST_CASE("Hashing in pieces equals hashing at once", "[checksum]") {
             hasher.update({});
             CHECK(hasher.hash() == xxh3_64(bytes));
             CHECK(hasher.checksum() == checksum_of(bytes));
+            Xxh3Wide wide;
+            for (std::size_t at = 0; at < size; at += piece) {
+                wide.update(slice(bytes, at, std::min(piece, size - at)));
+            }
+            wide.update({});
+            CHECK(wide.hash() == xxh3_128(bytes));
         }
     }
 }

@@ -13,6 +13,7 @@
 #include "inputs.hpp"
 #include "outputs.hpp"
 #include "progress.hpp"
+#include "stack_arguments.hpp"
 #include "survival.hpp"
 #include "trlm/adapt/checksum.hpp"
 #include "trlm/adapt/plan.hpp"
@@ -38,83 +39,6 @@ struct Request {
     bool replace = false;
     bool accept_foreign_checksum = false;
 };
-
-/// A finite decimal number and nothing else.
-Result<double> parse_finite(std::string_view option, const std::string& text) {
-    constexpr std::string_view characters = "0123456789+-.eE";
-    char* end = nullptr;
-    const double value = std::strtod(text.c_str(), &end);
-    const bool plain = text.find_first_not_of(characters) == std::string::npos;
-    if (plain && !text.empty() && end == text.c_str() + text.size() && std::isfinite(value)) {
-        return value;
-    }
-    return failure(
-        usage_error(fmt::format("{} {}: expected a finite decimal number", option, text)));
-}
-
-/// The package files: those named, or those of the one folder that is named.
-Result<StackFiles> stack_files(const std::vector<std::string>& arguments) {
-    if (arguments.size() == 1 && is_folder(arguments.front())) {
-        return stack_of_folder(arguments.front());
-    }
-    Findings findings;
-    for (const std::string& path : arguments) {
-        if (!is_folder(path)) continue;
-        findings.add(usage_error(
-            "a stack is one folder or a list of package files; this folder is among others", path));
-    }
-    if (findings.has_errors()) return failure(std::move(findings));
-    return StackFiles{.packages = arguments, .strengths = std::vector<float>(arguments.size(), 1)};
-}
-
-/// Gives one package the strength of one NAME=X.
-Status assign_strength(const std::string& argument, const StackFiles& stack,
-                       std::vector<std::optional<float>>& strengths) {
-    const auto refuse = [&](std::string_view why) -> Status {
-        return failure(usage_error(fmt::format("--strength {}: {}", argument, why)));
-    };
-    const std::size_t equals = argument.rfind('=');
-    if (equals == std::string::npos) {
-        return refuse("expected NAME=X, the name of a package file and a number");
-    }
-    const std::string name = argument.substr(0, equals);
-    std::vector<std::size_t> named;
-    std::vector<std::string> names;
-    for (std::size_t i = 0; i < stack.packages.size(); ++i) {
-        names.push_back(file_name_of(stack.packages[i]));
-        const bool is_member = stack.family && stack.member_ids[i] == name;
-        if (names.back() == name || is_member) named.push_back(i);
-    }
-    if (named.empty()) {
-        return refuse(fmt::format("the stack has no package file of this name; it has {}",
-                                  fmt::join(names, ", ")));
-    }
-    if (named.size() > 1) {
-        return refuse("several package files of the stack have this name; rename or copy one");
-    }
-    if (strengths[named.front()]) return refuse("this package has a strength already");
-    const Result<float> strength = parse_strength(argument.substr(equals + 1));
-    if (!strength) return refuse(strength.error()[0].message);
-    strengths[named.front()] = *strength;
-    return {};
-}
-
-/// Strengths in stack order: the stack's own where none is given.
-Result<std::vector<float>> stack_strengths(const std::vector<std::string>& arguments,
-                                           const StackFiles& stack) {
-    Findings findings;
-    std::vector<std::optional<float>> given(stack.packages.size());
-    for (const std::string& argument : arguments) {
-        const Status assigned = assign_strength(argument, stack, given);
-        if (!assigned) findings.append(assigned.error());
-    }
-    if (findings.has_errors()) return failure(std::move(findings));
-    std::vector<float> strengths;
-    strengths.reserve(given.size());
-    for (std::size_t i = 0; i < given.size(); ++i)
-        strengths.push_back(given[i].value_or(stack.strengths[i]));
-    return strengths;
-}
 
 /// A file to be written must not be one that is read, whatever its name.
 Findings check_not_an_input(std::string_view what, const std::string& target,

@@ -93,6 +93,40 @@ struct ReplayCommandOptions {
     bool allow_weak_digests = false;
 };
 
+/// Numbers are texts here: the command says what is wrong with one.
+struct DiffOptions {
+    WorkOptions work = {};
+    std::string base = {};
+    std::string tuned = {};
+    std::string output = {};
+    std::optional<std::string> kind = {};
+    std::optional<std::string> density = {};
+    std::optional<std::string> threshold = {};
+    std::optional<std::string> top_k = {};
+    std::optional<std::string> drop = {};
+    std::optional<std::string> seed = {};
+    std::optional<std::string> rank = {};
+    std::optional<std::string> energy = {};
+    std::optional<std::string> vectors = {};
+    bool global = false;
+    bool rescale = false;
+    bool force = false;
+};
+
+struct MergeCommandOptions {
+    WorkOptions work = {};
+    std::vector<std::string> packages = {};
+    std::vector<std::string> strengths = {};  ///< NAME=X each
+    std::string output = {};
+    std::string method = "sum";
+    std::optional<std::string> density = {};
+    bool force = false;
+};
+
+struct ComposeCheckOptions {
+    std::vector<std::string> packages = {};
+};
+
 struct DigestOptions {
     std::vector<std::string> files = {};
     bool progress = true;
@@ -125,6 +159,15 @@ struct ExplainOptions {
 
 /// Applies again what a receipt records, and compares.
 [[nodiscard]] Outcome run_replay(const ReplayCommandOptions& options);
+
+/// Makes a package from two models.
+[[nodiscard]] Outcome run_diff(const DiffOptions& options);
+
+/// Makes one package of several.
+[[nodiscard]] Outcome run_merge(const MergeCommandOptions& options);
+
+/// What the members of a stack share.
+[[nodiscard]] Outcome run_compose_check(const ComposeCheckOptions& options);
 
 /// SHA-256 of files.
 [[nodiscard]] Outcome run_digest(const DigestOptions& options);

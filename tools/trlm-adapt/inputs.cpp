@@ -1,6 +1,8 @@
 #include "inputs.hpp"
 
 #include <algorithm>
+#include <charconv>
+#include <cmath>
 #include <cstdlib>
 #include <functional>
 #include <numeric>
@@ -328,6 +330,27 @@ Result<std::size_t> parse_threads(const std::string& text) {
     if (digits && threads <= most_threads) return threads;
     return failure(usage_error(fmt::format(
         "--threads {}: expected a number from 0 (one per processor) to {}", text, most_threads)));
+}
+
+Result<double> parse_finite(std::string_view option, const std::string& text) {
+    constexpr std::string_view characters = "0123456789+-.eE";
+    char* end = nullptr;
+    const double value = std::strtod(text.c_str(), &end);
+    const bool plain = text.find_first_not_of(characters) == std::string::npos;
+    if (plain && !text.empty() && end == text.c_str() + text.size() && std::isfinite(value)) {
+        return value;
+    }
+    return failure(
+        usage_error(fmt::format("{} {}: expected a finite decimal number", option, text)));
+}
+
+Result<std::uint64_t> parse_whole(std::string_view option, const std::string& text) {
+    std::uint64_t value = 0;
+    const char* const end = text.data() + text.size();
+    const auto parsed = std::from_chars(text.data(), end, value);
+    if (!text.empty() && parsed.ec == std::errc{} && parsed.ptr == end) return value;
+    return failure(usage_error(fmt::format(
+        "{} {}: expected a whole number from 0 to 18446744073709551615", option, text)));
 }
 
 std::string_view nearest_name(std::string_view name, std::span<const std::string_view> names) {

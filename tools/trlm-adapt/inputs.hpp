@@ -126,6 +126,12 @@ struct StackFiles {
 /// Number of threads: decimal digits, 0 for one per processor.
 [[nodiscard]] Result<std::size_t> parse_threads(const std::string& text);
 
+/// A finite decimal number and nothing else; `option` is named where it is not.
+[[nodiscard]] Result<double> parse_finite(std::string_view option, const std::string& text);
+
+/// A whole number from 0 to 2^64 - 1, likewise.
+[[nodiscard]] Result<std::uint64_t> parse_whole(std::string_view option, const std::string& text);
+
 /// The one of `names`, of which there is one at least, that contains `name`, or that takes the
 /// fewest changes to become it.
 [[nodiscard]] std::string_view nearest_name(std::string_view name,

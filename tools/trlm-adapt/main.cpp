@@ -35,6 +35,9 @@ struct Arguments {
     VerifyOptions verify;
     BundleCreateOptions bundle_create;
     ReplayCommandOptions replay;
+    DiffOptions diff;
+    MergeCommandOptions merge;
+    ComposeCheckOptions compose_check;
     DigestOptions digest;
     ExplainOptions explain;
 };
@@ -43,6 +46,7 @@ constexpr const char* output_group = "Output";
 constexpr const char* reading_group = "Reading";
 constexpr const char* files_group = "Commands on files";
 constexpr const char* bundle_group = "Commands on bundles and receipts";
+constexpr const char* making_group = "Commands that make packages";
 constexpr const char* reference_group = "Reference";
 constexpr std::size_t help_column = 28;  // where descriptions start
 
@@ -307,6 +311,100 @@ void add_bundle_commands(CLI::App& app, Arguments& arguments) {
     add_output_options(replay, arguments);
 }
 
+void add_diff(CLI::App& app, Arguments& arguments) {
+    CLI::App& command = add_command(
+        app, making_group, "diff", "Make an adapter from two models",
+        "An .adp1 holds every difference; an .asp1 those that --density, --threshold, --top-k or "
+        "--drop leave; an .alr1 factors of each matrix.\n\n"
+        "Example:\n"
+        "  trlm-adapt diff base.slm tuned.slm -o whale.asp1 --density 0.05");
+    DiffOptions& options = arguments.diff;
+    command.add_option("BASE", options.base, "The model to start from")->required()->type_name("");
+    command.add_option("TUNED", options.tuned, "The model to arrive at, in any storage")
+        ->required()
+        ->type_name("");
+    command.add_option("-o,--output", options.output, "The package; its extension tells the kind")
+        ->required()
+        ->type_name("OUT");
+    command.add_option("--kind", options.kind, "adp1, asp1 or alr1, whatever OUT is called")
+        ->type_name("KIND");
+    command.add_flag("--force", options.force, "Replace OUT and its companion where they exist");
+    constexpr const char* sparse_group = "Sparse packages (.asp1)";
+    const auto add = [&](const char* name, std::optional<std::string>& value, const char* type,
+                         const char* group, const char* description) {
+        command.add_option(name, value, description)->type_name(type)->group(group);
+    };
+    add("--density", options.density, "D", sparse_group,
+        "Keep this share of each tensor, the largest elements; above 0, at most 1");
+    add("--top-k", options.top_k, "K", sparse_group, "Keep the K largest elements of each tensor");
+    command
+        .add_flag("--global", options.global,
+                  "With --density or --top-k: of all tensors that differ together")
+        ->group(sparse_group);
+    add("--threshold", options.threshold, "T", sparse_group,
+        "Keep the elements whose magnitude is at least T");
+    add("--drop", options.drop, "P", sparse_group, "Drop each element with probability P");
+    add("--seed", options.seed, "S", sparse_group, "The seed that --drop needs");
+    command.add_flag("--rescale", options.rescale, "With --drop: divide what stays by 1 - P")
+        ->group(sparse_group);
+    constexpr const char* low_rank_group = "Low-rank packages (.alr1)";
+    add("--rank", options.rank, "R", low_rank_group, "Factors of rank R, at most 4096");
+    add("--energy", options.energy, "E", low_rank_group,
+        "The smallest rank that keeps this share of each matrix's squares");
+    add("--vectors", options.vectors, "HOW", low_rank_group,
+        "Tensors that are no matrices: dense (the default) writes them to a companion .adp1, skip "
+        "leaves them out, error refuses");
+    add_reading_options(command, arguments);
+    add_output_options(command, arguments);
+}
+
+void add_merge(CLI::App& app, Arguments& arguments) {
+    CLI::App& command = add_command(
+        app, making_group, "merge", "Make one package of several of one kind",
+        "Dense and sparse deltas are added, factors are placed side by side; --method ties lets "
+        "the signs of sparse packages vote.\n\n"
+        "Example:\n"
+        "  trlm-adapt merge one.asp1 two.asp1 -o both.asp1 --method ties --density 0.02");
+    MergeCommandOptions& options = arguments.merge;
+    command.add_option("PKG", options.packages, "Packages of one kind, or ONE folder of them")
+        ->required()
+        ->type_name("");
+    command.add_option("-o,--output", options.output, "The package to write")
+        ->required()
+        ->type_name("OUT");
+    command.add_flag("--force", options.force, "Replace OUT where it exists");
+    command
+        .add_option("--method", options.method,
+                    "sum (the default), or ties: sign consensus, for sparse packages")
+        ->type_name("HOW");
+    command
+        .add_option("--density", options.density,
+                    "With ties: of each package's tensors only this share of the elements, the "
+                    "largest; by default all")
+        ->type_name("D");
+    command
+        .add_option("--strength", options.strengths,
+                    "Strength X, instead of 1, for the package file called NAME; repeatable")
+        ->type_name("NAME=X")
+        ->allow_extra_args(false);
+    add_output_options(command, arguments);
+}
+
+void add_compose_check(CLI::App& app, Arguments& arguments) {
+    CLI::App& command =
+        add_command(app, making_group, "compose-check", "Tell what the packages of a stack share",
+                    "Only headers and indexes are read. Use validate to check the packages "
+                    "themselves.\n\n"
+                    "Example:\n"
+                    "  trlm-adapt compose-check whale.alr1 whale.asp1");
+    command
+        .add_option("PKG", arguments.compose_check.packages,
+                    "Packages in the order of the stack, or ONE folder of them")
+        ->required()
+        ->type_name("");
+    add_output_options(command, arguments);
+}
+
 void add_small_commands(CLI::App& app, Arguments& arguments) {
     CLI::App& digest = add_command(app, files_group, "digest", "Print the SHA-256 of files",
                                    "Example:\n"
@@ -348,6 +446,9 @@ void describe(CLI::App& app, Arguments& arguments) {
     add_revert(app, arguments);
     add_convert(app, arguments);
     add_bundle_commands(app, arguments);
+    add_diff(app, arguments);
+    add_merge(app, arguments);
+    add_compose_check(app, arguments);
     add_small_commands(app, arguments);
     add_output_options(app, arguments);
     app.add_flag("--version", arguments.version, "The same as the command version")
@@ -465,6 +566,14 @@ Outcome run_command(const std::string& command, Arguments& arguments) {
     if (command == "verify") return run_verify(arguments.verify);
     if (command == "bundle") return run_bundle_create(arguments.bundle_create);
     if (command == "replay") return run_replay(arguments.replay);
+    arguments.diff.work = arguments.work;
+    arguments.merge.work = arguments.work;
+    if (command == "validate") return run_validate(arguments.validate);
+    if (command == "inspect") return run_inspect(arguments.inspect);
+    if (command == "apply") return run_apply(arguments.apply);
+    if (command == "diff") return run_diff(arguments.diff);
+    if (command == "merge") return run_merge(arguments.merge);
+    if (command == "compose-check") return run_compose_check(arguments.compose_check);
     if (command == "digest") return run_digest(arguments.digest);
     if (command == "explain") return run_explain(arguments.explain);
     if (command == "limits") return run_limits();

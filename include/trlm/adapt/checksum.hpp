@@ -47,6 +47,24 @@ private:
     std::unique_ptr<State> state_;
 };
 
+/// XXH3-128 of bytes that arrive in pieces.
+class Xxh3Wide {
+public:
+    Xxh3Wide();
+    Xxh3Wide(Xxh3Wide&&) noexcept;
+    Xxh3Wide& operator=(Xxh3Wide&&) noexcept;
+    ~Xxh3Wide();
+
+    void update(Bytes bytes) noexcept;
+
+    /// The hash of all bytes so far, as `xxh3_128`; more may follow.
+    [[nodiscard]] std::array<std::byte, 16> hash() const noexcept;
+
+private:
+    struct State;
+    std::unique_ptr<State> state_;
+};
+
 /// "xxh3-64:" and 16 lower-case hex digits.
 [[nodiscard]] std::string format_checksum(std::uint64_t checksum);
 

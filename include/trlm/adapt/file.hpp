@@ -29,6 +29,7 @@ public:
     void release() const noexcept;
 
 private:
+    friend class OutputFile;
     explicit MappedFile(Bytes bytes) noexcept : bytes_(bytes) {}
     Bytes bytes_;
 };
@@ -54,6 +55,10 @@ public:
 
     /// Fills `buffer` from `offset`; `output_failed` when that much cannot be read back.
     [[nodiscard]] Status read_at(std::uint64_t offset, MutableBytes buffer) const;
+
+    /// Maps what was written so far for reading; the mapping outlives the name and the object.
+    /// `file_unreadable` or `out_of_memory` when the system refuses.
+    [[nodiscard]] Result<MappedFile> map() const;
 
     /// fsync: what was written is on the disk. `commit` does so by itself; called before, on
     /// another thread, it may run beside `read_at`. `output_failed` on any error.

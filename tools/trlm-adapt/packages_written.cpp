@@ -1,0 +1,35 @@
+#include "packages_written.hpp"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "inputs.hpp"
+#include "trlm/adapt/checksum.hpp"
+
+namespace trlm::adapt::cli {
+
+Status publish(const UnnamedPackage& package, const std::optional<UnnamedPackage>& companion,
+               bool replace) {
+    if (!companion) return package.file->commit(replace);
+    const bool replaces = name_is_taken(companion->path);
+    if (Status named = companion->file->commit(replace); !named) return named;
+    Status named = package.file->commit(replace);
+    if (named || replaces) return named;
+    (void)::unlink(companion->path.c_str());
+    return named;
+}
+
+Json written_json(const std::string& path, const WrittenPackage& package) {
+    return {{"path", path},
+            {"bytes", package.bytes},
+            {"digest", to_string(package.digest)},
+            {"internal_checksum", format_checksum(package.checksum)}};
+}
+
+std::string written_text(const std::string& path, const WrittenPackage& package,
+                         const Style& style) {
+    return fmt::format("Wrote {}\n  {}\n  {}\n", style.paint(Paint::bold, printable(path)),
+                       byte_size(package.bytes), to_string(package.digest));
+}
+
+}  // namespace trlm::adapt::cli
