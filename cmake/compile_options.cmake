@@ -20,6 +20,14 @@ function(trlm_adapt_compile_options target)
       -ffp-contract=off)
 endfunction()
 
+# trlm_adapt_precompile(<target> <headers>...): parses headers once that take a second or more each.
+# A source that forgets to include one of them is found by the build that does without.
+function(trlm_adapt_precompile target)
+  if(TRLM_ADAPT_PRECOMPILE_HEADERS)
+    target_precompile_headers(${target} PRIVATE ${ARGN})
+  endif()
+endfunction()
+
 # A sanitizer has to see the whole program, so it is set for the whole directory.
 if(TRLM_ADAPT_SANITIZE)
   list(JOIN TRLM_ADAPT_SANITIZE "," sanitizers)
