@@ -338,11 +338,11 @@ private:
         });
         auto written = result.package.finish(options_.progress);
         if (!written) return failure(std::move(written.error()));
-        report_.package = std::move(*written);
+        report_.package = *written;
         if (result.companion) {
             auto companion = result.companion->finish(options_.progress);
             if (!companion) return failure(std::move(companion.error()));
-            report_.companion = std::move(*companion);
+            report_.companion = *companion;
         }
         result.report = std::move(report_);
         return result;

@@ -290,7 +290,7 @@ public:
         }
         auto written = file->finish(options_.progress);
         if (!written) return failure(std::move(written.error()));
-        report_.package = std::move(*written);
+        report_.package = *written;
         return Merge{std::move(report_), std::move(*file)};
     }
 

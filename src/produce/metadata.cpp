@@ -13,7 +13,7 @@ std::string metadata_text(const std::string& description, const std::string& sou
     nlohmann::ordered_json metadata;
     metadata["description"] = description;
     metadata["source"] = source;
-    const std::string without_names = metadata.dump();
+    std::string without_names = metadata.dump();
     const bool all_known =
         std::ranges::none_of(names, [](std::string_view name) { return name.empty(); });
     if (!all_known) return without_names;

@@ -37,8 +37,8 @@ class Survey {
 public:
     Survey(const Model& base, const Model& tuned, const DifferenceMethod& method, Work& work)
         : method_(method), work_(work), parameter_count_(base.identity().parameter_count) {
-        for (TensorPair& pair : pair_tensors(base, tuned))
-            tensors_.emplace_back().pair = std::move(pair);
+        for (const TensorPair& pair : pair_tensors(base, tuned))
+            tensors_.emplace_back().pair = pair;
     }
 
     [[nodiscard]] Result<std::vector<SurveyedTensor>> run() {

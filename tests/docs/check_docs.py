@@ -517,6 +517,7 @@ def schema_cases():
     for out, *options in (('d.adp1',), ('d.asp1', '--density', '0.1'),
                           ('d.alr1', '--rank', '2')):
         yield ['diff', model, 'tuned.slm', '-o', out, *options, '--force'], 0
+    yield ['diff', model, 'tuned.slm', '-o', 'd.adp1', '--force', '--target', model], 0
     yield ['merge', 'd.asp1', data + 'whale-top5.asp1', '-o', 'm.asp1'], 0
     yield ['merge', 'd.alr1', lora, '-o', 'm.alr1'], 0
     yield ['merge', 'd.asp1', data + 'whale-top5.asp1', '-o', 'm.asp1'], 2

@@ -426,6 +426,58 @@ def xxh3_128():
     return lambda content: xxhash.xxh3_128_digest(content)
 
 
+class Targets(Differences):
+    """--target: what applying would leave."""
+
+    def test_the_forecast_is_what_apply_measures(self):
+        for dtype in (Q8_0, Q4_0):
+            self.save('target.slm', samples.model(dtype, seed=8))
+            for out, *options in (('d.adp1',), ('d.asp1', '--density', '0.1'),
+                                  ('d.alr1', '--rank', '3')):
+                forecast = self.diff(out, *options, '--target', 'target.slm', '--rounding',
+                                     'stochastic:5', '--force')['forecast']
+                stack = [out] + (['d.adp1'] if out == 'd.alr1' else [])
+                applied = self.good('apply', 'target.slm', *stack, '--dry-run', '--rounding',
+                                    'stochastic:5')
+                self.assertEqual(forecast['tensors'], applied['tensors'])
+                self.assertEqual(forecast['kept'], applied['kept'])
+                self.assertEqual((forecast['target'], forecast['rounding']),
+                                 ('target.slm', 'stochastic:5'))
+                self.assertIs(forecast['zero_effect'], False)
+        self.assertIsNone(self.diff('e.adp1')['forecast'])
+
+    def test_what_would_be_lost_is_a_warning(self):
+        self.save('target.slm', samples.model(Q4_0, seed=8))
+        self.save('tuned.slm', samples.tuned_model(self.base, size=1e-7))
+        run = self.run_json('diff', 'base.slm', 'tuned.slm', '-o', 'd.adp1', '--target',
+                            'target.slm', '--rounding', 'nearest')
+        self.assertEqual(run.code, OK, run)
+        self.assertEqual(run.codes('warning'), ['survival_below_threshold'], run)
+        self.assertLess(run.result['forecast']['snr_db'], 0)
+        self.assertIn('d.adp1', self.names())
+
+    def test_a_target_that_does_not_fit(self):
+        self.save('other.slm', samples.model(ffn_size=48))
+        before = self.names()
+        run = self.run_json('diff', 'base.slm', 'tuned.slm', '-o', 'd.alr1', '--rank', '2',
+                            '--target', 'other.slm')
+        self.assertEqual(run.code, INCOMPATIBLE, run)
+        self.assertIn('layout_differs', run.codes())
+        self.assertEqual(self.names(), before)
+        self.refuse(USAGE, ['usage_error'], 'diff', 'base.slm', 'tuned.slm', '-o', 'other.slm',
+                    '--kind', 'adp1', '--force', '--target', 'other.slm')
+        self.refuse(USAGE, ['usage_error'], 'diff', 'base.slm', 'tuned.slm', '-o', 'd.adp1',
+                    '--target', 'base.slm', '--rounding', 'up')
+
+    def test_text(self):
+        self.save('target.slm', samples.model(Q4_0, seed=8))
+        run = self.run_tool('diff', 'base.slm', 'tuned.slm', '-o', 'd.adp1', '--target',
+                            'target.slm')
+        self.assertEqual(run.code, OK, run)
+        self.assert_narrow(run.out)
+        self.assertIn('What would be left of it on target.slm (adaptive:0)', run.out)
+
+
 class Sameness(Differences):
     METHODS = (('a.adp1',), ('b.asp1', '--density', '0.1'), ('c.asp1', '--top-k', '9', '--global'),
                ('d.asp1', '--drop', '0.5', '--seed', '3', '--rescale'), ('e.alr1', '--rank', '3'),

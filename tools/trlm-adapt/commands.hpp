@@ -108,6 +108,8 @@ struct DiffOptions {
     std::optional<std::string> rank = {};
     std::optional<std::string> energy = {};
     std::optional<std::string> vectors = {};
+    std::optional<std::string> target = {};
+    std::string rounding = "adaptive:0";
     bool global = false;
     bool rescale = false;
     bool force = false;

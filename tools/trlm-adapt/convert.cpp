@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "commands.hpp"
+#include "forecasting.hpp"
 #include "inputs.hpp"
 #include "outputs.hpp"
 #include "progress.hpp"
@@ -13,7 +14,6 @@
 #include "trlm/adapt/checksum.hpp"
 #include "trlm/adapt/identity.hpp"
 #include "trlm/adapt/produce/checkpoint.hpp"
-#include "trlm/adapt/produce/forecast.hpp"
 #include "trlm/adapt/produce/lora.hpp"
 #include "trlm/adapt/produce/safetensors.hpp"
 
@@ -44,8 +44,7 @@ struct Request {
     SourceForm form = SourceForm::model;
     std::optional<Dtype> dtype = {};
     std::optional<std::string> base = {};
-    std::optional<std::string> target = {};
-    ApplyOptions forecast = {};
+    ForecastRequest forecast = {};
     ModelReadOptions reading = {};
     bool replace = false;
     bool progress = true;
@@ -134,7 +133,7 @@ Findings check_options(const ConvertCommandOptions& options, SourceForm form) {
 Findings check_places(const Request& request) {
     std::vector<std::string> inputs = {request.input};
     if (request.base) inputs.push_back(*request.base);
-    if (request.target) inputs.push_back(*request.target);
+    if (request.forecast.target) inputs.push_back(*request.forecast.target);
     Findings findings = check_not_read("the output", request.output, "a file", inputs);
     if (!findings.has_errors()) {
         findings = check_target("the output", request.output, request.replace);
@@ -147,7 +146,6 @@ Result<Request> understand(const ConvertCommandOptions& options) {
     Request request{.input = options.input,
                     .output = options.output,
                     .base = options.base,
-                    .target = options.target,
                     .reading = options.work.read_options(),
                     .replace = options.force,
                     .progress = options.work.progress};
@@ -155,12 +153,9 @@ Result<Request> understand(const ConvertCommandOptions& options) {
         const Result<Dtype> dtype = parse_dtype(*options.dtype);
         if (succeeded(dtype, findings)) request.dtype = *dtype;
     }
-    const Result<Rounding> rounding = parse_rounding(options.rounding);
-    if (succeeded(rounding, findings)) request.forecast.rounding = *rounding;
-    const Result<std::size_t> threads = parse_threads(options.work.threads);
-    const bool threads_known = succeeded(threads, findings);
-    const Result<std::string> simd_target = chosen_simd_target();
-    if (succeeded(simd_target, findings)) request.forecast.simd_target = *simd_target;
+    Result<ForecastRequest> forecast =
+        understand_forecast(options.target, options.rounding, options.work.threads);
+    if (succeeded(forecast, findings)) request.forecast = std::move(*forecast);
     const Result<SourceForm> form =
         is_folder(options.input) ? form_of_folder(options.input) : form_of_file(options.input);
     if (succeeded(form, findings)) {
@@ -169,7 +164,6 @@ Result<Request> understand(const ConvertCommandOptions& options) {
         findings.append(check_places(request));
     }
     if (findings.has_errors()) return failure(std::move(findings));
-    if (threads_known && request.target) request.forecast.executor = make_executor(*threads);
     return request;
 }
 
@@ -276,31 +270,6 @@ Result<Conversion> convert_slm1(const Request& request) {
 
 // ----------------------------------------------------------------------------- to a package
 
-Result<Forecast> forecast_on(const Request& request, const ModelInput& target,
-                             const Package& package) {
-    ProgressBar bar("forecasting", request.progress);
-    PageRelease pages({&target.file});
-    ApplyOptions options = request.forecast;
-    options.progress = [&](std::uint64_t done, std::uint64_t total) {
-        pages.update(done);
-        return bar.update(done, total);
-    };
-    const StackMember member{.package = &package, .file = request.input};
-    Result<Forecast> forecast = trlm::adapt::forecast(target.model, {&member, 1}, options);
-    if (!forecast) return failure_in(target.path, std::move(forecast).error());
-    forecast->warnings.set_file(target.path);
-    return forecast;
-}
-
-Json forecast_json(const Request& request, const Forecast& forecast) {
-    return {{"target", *request.target},
-            {"rounding", to_string(request.forecast.rounding)},
-            {"zero_effect", forecast.zero_effect},
-            {"kept", forecast.kept},
-            {"snr_db", forecast.snr_db ? Json(*forecast.snr_db) : Json(nullptr)},
-            {"tensors", survival_json(forecast.tensors)}};
-}
-
 Json entries_json(const std::vector<LoraEntry>& entries) {
     Json list = Json::array();
     for (const LoraEntry& entry : entries) {
@@ -336,8 +305,9 @@ Result<Conversion> convert_lora(const Request& request) {
     const Result<ModelInput> base = load_model(*request.base, request.reading, request.progress);
     const bool base_is_good = succeeded(base, findings);
     std::optional<ModelInput> target;
-    if (request.target) {
-        Result<ModelInput> model = load_model(*request.target, request.reading, request.progress);
+    if (request.forecast.target) {
+        Result<ModelInput> model =
+            load_model(*request.forecast.target, request.reading, request.progress);
         if (succeeded(model, findings)) target = std::move(*model);
     }
     if (!base_is_good) return failure(std::move(findings));
@@ -351,7 +321,9 @@ Result<Conversion> convert_lora(const Request& request) {
     const Result<Package> package = read_package(lora->package);
     if (!package) return failure_in(request.input, package.error());
     if (target) {
-        Result<Forecast> forecast = forecast_on(request, *target, *package);
+        const StackMember member{.package = &*package, .file = request.input};
+        Result<Forecast> forecast =
+            forecast_on(*target, {&member, 1}, request.forecast, request.progress);
         if (!forecast) return failure(std::move(forecast).error());
         conversion.warnings.append(forecast->warnings);
         conversion.forecast = std::move(*forecast);
@@ -402,10 +374,7 @@ std::string convert_text(const Request& request, const Conversion& conversion, c
     for (const std::string& note : conversion.notes)
         text += fmt::format("  note: {}\n", wrapped(printable(note), 8, style.width));
     if (conversion.forecast) {
-        text += fmt::format("\nWhat would be left of it on {} ({})\n",
-                            style.paint(Paint::bold, printable(*request.target)),
-                            to_string(request.forecast.rounding));
-        text += survival_table(conversion.forecast->tensors, style);
+        text += forecast_text(request.forecast, *conversion.forecast, style);
     }
     text +=
         fmt::format("\nWrote {}\n  {}\n  {}\n", style.paint(Paint::bold, printable(request.output)),
@@ -426,8 +395,9 @@ Json convert_json(const Request& request, const Conversion& conversion) {
                  {"notes", conversion.notes}};
     json.update(conversion.result);
     if (request.form == SourceForm::lora) {
-        json["forecast"] =
-            conversion.forecast ? forecast_json(request, *conversion.forecast) : Json(nullptr);
+        json["forecast"] = conversion.forecast
+                               ? forecast_json(request.forecast, *conversion.forecast)
+                               : Json(nullptr);
     }
     return json;
 }

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "commands.hpp"
+#include "forecasting.hpp"
 #include "inputs.hpp"
 #include "outputs.hpp"
 #include "packages_written.hpp"
@@ -22,6 +23,7 @@ struct Request {
     std::string tuned;
     DifferenceMethod method = DenseDifference{};
     DifferencePaths paths = {};
+    ForecastRequest forecast = {};
     bool replace = false;
 };
 
@@ -129,10 +131,10 @@ Result<DifferenceMethod> sparse_method(const DiffOptions& options) {
     }
     const Result<double> drop = parse_finite("--drop", *options.drop);
     const Result<std::uint64_t> seed = parse_whole("--seed", *options.seed);
-    if (succeeded(drop, findings) & succeeded(seed, findings)) {
-        return RandomDrop{.probability = *drop, .seed = *seed, .rescale = options.rescale};
-    }
-    return failure(std::move(findings));
+    const bool drop_known = succeeded(drop, findings);
+    const bool seed_known = succeeded(seed, findings);
+    if (!drop_known || !seed_known) return failure(std::move(findings));
+    return RandomDrop{.probability = *drop, .seed = *seed, .rescale = options.rescale};
 }
 
 Result<VectorPolicy> vector_policy(const std::string& text) {
@@ -186,7 +188,8 @@ bool may_have_companion(const DifferenceMethod& method) {
 }
 
 Findings check_place(std::string_view what, const std::string& target, const Request& request) {
-    const std::array<std::string, 2> models{request.base, request.tuned};
+    std::vector<std::string> models{request.base, request.tuned};
+    if (request.forecast.target) models.push_back(*request.forecast.target);
     Findings findings = check_not_read(what, target, "a model", models);
     if (!findings.has_errors()) findings = check_target(what, target, request.replace);
     return findings;
@@ -201,6 +204,9 @@ Result<Request> understand(const DiffOptions& options) {
         Result<DifferenceMethod> method = wanted_method(options, *kind);
         if (succeeded(method, findings)) request.method = *method;
     }
+    Result<ForecastRequest> forecast =
+        understand_forecast(options.target, options.rounding, options.work.threads);
+    if (succeeded(forecast, findings)) request.forecast = std::move(*forecast);
     findings.append(check_place("the output", request.paths.package, request));
     if (may_have_companion(request.method)) {
         findings.append(check_place("the companion", request.paths.companion, request));
@@ -214,17 +220,24 @@ Result<Request> understand(const DiffOptions& options) {
 struct Models {
     ModelInput base;
     ModelInput tuned;
+    std::optional<ModelInput> target = {};
 };
 
-/// Reads both models even where one fails.
+/// Reads all models even where one fails.
 Result<Models> read_models(const Request& request, const WorkOptions& work) {
     Findings findings;
     Result<ModelInput> base = load_model(request.base, work.read_options(), work.progress);
     Result<ModelInput> tuned = load_model(request.tuned, work.read_options(), work.progress);
-    if (succeeded(base, findings) & succeeded(tuned, findings)) {
-        return Models{std::move(*base), std::move(*tuned)};
+    const bool base_known = succeeded(base, findings);
+    const bool tuned_known = succeeded(tuned, findings);
+    std::optional<ModelInput> target;
+    if (request.forecast.target) {
+        Result<ModelInput> model =
+            load_model(*request.forecast.target, work.read_options(), work.progress);
+        if (succeeded(model, findings)) target = std::move(*model);
     }
-    return failure(std::move(findings));
+    if (!base_known || !tuned_known || findings.has_errors()) return failure(std::move(findings));
+    return Models{std::move(*base), std::move(*tuned), std::move(target)};
 }
 
 Result<Difference> make_difference(const Request& request, const Models& models, bool progress) {
@@ -246,6 +259,39 @@ Result<Difference> make_difference(const Request& request, const Models& models,
     return failure(std::move(findings));
 }
 
+/// A package that has no name yet, read back.
+struct FinishedPackage {
+    MappedFile file;
+    Package package;
+};
+
+Result<FinishedPackage> read_finished(const PackageFile& file) {
+    Result<MappedFile> mapped = file.map();
+    if (!mapped) return failure(std::move(mapped).error());
+    Result<Package> package = read_package(mapped->bytes());
+    if (!package) return failure(std::move(package).error());
+    return FinishedPackage{std::move(*mapped), std::move(*package)};
+}
+
+/// What the packages would leave on the target, which need not have the storage of the base.
+Result<Forecast> forecast_difference(const Request& request, const ModelInput& target,
+                                     const Difference& difference, bool progress) {
+    const StopRequests stop_requests;
+    std::vector<FinishedPackage> packages;
+    Result<FinishedPackage> package = read_finished(difference.package);
+    if (!package) return failure(std::move(package).error());
+    packages.push_back(std::move(*package));
+    if (difference.companion) {
+        Result<FinishedPackage> companion = read_finished(*difference.companion);
+        if (!companion) return failure(std::move(companion).error());
+        packages.push_back(std::move(*companion));
+    }
+    Stack stack;
+    for (const FinishedPackage& finished : packages)
+        stack.push_back({.package = &finished.package, .file = request.paths.package});
+    return forecast_on(target, stack, request.forecast, progress);
+}
+
 Status publish_difference(const Request& request, Difference& difference) {
     std::optional<UnnamedPackage> companion;
     if (difference.companion) {
@@ -260,6 +306,7 @@ Status publish_difference(const Request& request, Difference& difference) {
 struct Summary {
     Request request;
     DifferenceReport report;
+    std::optional<Forecast> forecast;
 };
 
 std::string name_of(const TensorDifference& tensor) {
@@ -300,6 +347,8 @@ Json diff_json(const Summary& summary) {
     json["tensors"] = Json::array();
     for (const TensorDifference& tensor : report.tensors)
         json["tensors"].push_back(tensor_json(tensor));
+    json["forecast"] = summary.forecast ? forecast_json(summary.request.forecast, *summary.forecast)
+                                        : Json(nullptr);
     return json;
 }
 
@@ -342,6 +391,7 @@ std::string diff_text(const Summary& summary, const Style& style) {
         text += fmt::format("  {} no difference\n",
                             counted(report.equal_tensors, "tensor has", "tensors have"));
     }
+    if (summary.forecast) text += forecast_text(request.forecast, *summary.forecast, style);
     text += "\n" + written_text(request.paths.package, report.package, style);
     if (report.companion) text += written_text(request.paths.companion, *report.companion, style);
     return text;
@@ -356,6 +406,13 @@ Outcome run_diff(const DiffOptions& options) {
     if (!models) return Outcome::failed(models.error());
     Result<Difference> difference = make_difference(*request, *models, options.work.progress);
     if (!difference) return Outcome::failed(std::move(difference).error());
+    std::optional<Forecast> forecast;
+    if (models->target) {
+        Result<Forecast> expected =
+            forecast_difference(*request, *models->target, *difference, options.work.progress);
+        if (!expected) return Outcome::failed(std::move(expected).error());
+        forecast = std::move(*expected);
+    }
     if (Status published = publish_difference(*request, *difference); !published) {
         return Outcome::failed(std::move(published).error());
     }
@@ -367,7 +424,13 @@ Outcome run_diff(const DiffOptions& options) {
         own.set_file(input->path);
         warnings.append(std::move(own));
     }
-    const Summary summary{*request, std::move(difference->report)};
+    if (models->target) {
+        Findings own = models->target->model.warnings();
+        own.set_file(models->target->path);
+        warnings.append(std::move(own));
+        warnings.append(forecast->warnings);
+    }
+    const Summary summary{*request, std::move(difference->report), std::move(forecast)};
     return {.findings = std::move(warnings),
             .result = diff_json(summary),
             .text = [summary](const Style& style) { return diff_text(summary, style); }};

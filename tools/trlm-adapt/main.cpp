@@ -329,6 +329,17 @@ void add_diff(CLI::App& app, Arguments& arguments) {
     command.add_option("--kind", options.kind, "adp1, asp1 or alr1, whatever OUT is called")
         ->type_name("KIND");
     command.add_flag("--force", options.force, "Replace OUT and its companion where they exist");
+    command
+        .add_option("--target", options.target,
+                    "Also tell how much would be left on this model; if it does not fit, nothing "
+                    "is written")
+        ->type_name("MODEL");
+    command
+        .add_option("--rounding", options.rounding,
+                    "The rounding that --target reckons with: adaptive:SEED (by default "
+                    "adaptive:0), stochastic:SEED or nearest")
+        ->type_name("HOW");
+    add_threads_option(command, arguments);
     constexpr const char* sparse_group = "Sparse packages (.asp1)";
     const auto add = [&](const char* name, std::optional<std::string>& value, const char* type,
                          const char* group, const char* description) {
