@@ -130,10 +130,10 @@ std::string compose_text(const Summary& summary, const Style& style) {
     const Composition& composition = summary.composition;
     std::string text = packages_table(summary, style) + '\n';
     if (!composition.pairs.empty()) {
-        text += "What two of them both change\n" + pairs_table(composition, style) + '\n';
+        text += fmt::format("What two of them both change\n{}\n", pairs_table(composition, style));
     }
     if (!composition.tensors.empty()) {
-        text += "Tensors that several change\n" + tensors_table(composition, style) + '\n';
+        text += fmt::format("Tensors that several change\n{}\n", tensors_table(composition, style));
     }
     text += composition.order_sensitive()
                 ? fmt::format("Order matters: {} changed more than once\n",

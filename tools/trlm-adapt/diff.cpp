@@ -392,7 +392,8 @@ std::string diff_text(const Summary& summary, const Style& style) {
                             counted(report.equal_tensors, "tensor has", "tensors have"));
     }
     if (summary.forecast) text += forecast_text(request.forecast, *summary.forecast, style);
-    text += "\n" + written_text(request.paths.package, report.package, style);
+    text += '\n';
+    text += written_text(request.paths.package, report.package, style);
     if (report.companion) text += written_text(request.paths.companion, *report.companion, style);
     return text;
 }
