@@ -177,8 +177,10 @@ Result<DifferenceMethod> wanted_method(const DiffOptions& options, PackageKind k
 /// "whale.alr1" becomes "whale.adp1", any other name gets that behind it.
 std::string companion_of(const std::string& path) {
     constexpr std::string_view extension = ".alr1";
-    const bool known = path.ends_with(extension);
-    return path.substr(0, path.size() - (known ? extension.size() : 0)) + ".adp1";
+    std::string companion = path;
+    if (path.ends_with(extension)) companion.resize(path.size() - extension.size());
+    companion += ".adp1";
+    return companion;
 }
 
 /// Whether a companion may have to be written.
