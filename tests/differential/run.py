@@ -340,7 +340,7 @@ def judge_files(runner, prefix, files, wanted, base, packages):
                 problems.append('alone: exit %d, %s' % (alone, sorted(codes)))
             # What validate refuses, apply refuses for the same reasons.
             if codes:
-                out = runner.path('out.slm')
+                out = runner.path('refused.slm')
                 pair = (path, packages[0]) if mutate.is_model(data) else (base, path)
                 refused, _ = runner.run('apply', *pair, '-o', out, '--allow-no-effect')
                 if refused != alone or os.path.exists(out):
