@@ -378,7 +378,7 @@ TEST_CASE("an undo file gives the base back, the same with every number of threa
     for (const Dtype dtype : {Dtype::f32, Dtype::q8_0, Dtype::q4_0}) {
         const Setup setup = mixed_stack(dtype);
         ByteVector first;
-        for (const std::size_t threads : {1, 2, 3, 7}) {
+        for (const std::size_t threads : {1UL, 2UL, 3UL, 7UL}) {
             const ScratchFolder folder;
             ApplyOptions options;
             options.executor = make_executor(threads);
