@@ -12,8 +12,8 @@
 using namespace trlm::adapt;
 namespace fs = std::filesystem;
 
-// What every field and every file of a bundle does to the gates is tested in tests/documents, with a
-// bundle that was made from the specification. Here the chain is fed by hand.
+// What every field and every file of a bundle does to the gates is tested in tests/documents, with
+// a bundle that was made from the specification. Here the chain is fed by hand.
 
 namespace {
 
@@ -65,8 +65,7 @@ void feed(Chain& chain, const std::map<std::string, Bytes>& files, std::size_t p
 }
 
 std::size_t count(const ChainReport& report, GateStatus status) {
-    return static_cast<std::size_t>(
-        std::count(report.gates.begin(), report.gates.end(), status));
+    return static_cast<std::size_t>(std::count(report.gates.begin(), report.gates.end(), status));
 }
 
 }  // namespace

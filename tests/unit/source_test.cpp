@@ -84,8 +84,7 @@ TEST_CASE("a root that is a link is followed, as its caller named it") {
     REQUIRE(source);
     CHECK(text_of(*source, "a.txt") == "inside");
     CHECK(Source::folder(folder.path("none")).error().contains(FindingCode::file_missing));
-    CHECK(
-        Source::folder(folder.path("root/a.txt")).error().contains(FindingCode::file_unreadable));
+    CHECK(Source::folder(folder.path("root/a.txt")).error().contains(FindingCode::file_unreadable));
 }
 
 TEST_CASE("an open file is the same file when its name leads to another") {
