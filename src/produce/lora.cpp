@@ -349,7 +349,7 @@ public:
             modules_.emplace(hugging_face_module(expected_[i].name), i);
     }
 
-    [[nodiscard]] Result<ImportedLora> run() {
+    [[nodiscard]] Result<ImportedLora> run(const std::string& output, const Progress& progress) {
         read_configuration();
         if (!open_weights()) return failure(std::move(findings_));
         gather_factors();
@@ -360,7 +360,7 @@ public:
             judge_targets();
         }
         if (findings_.has_errors()) return failure(std::move(findings_));
-        return write();
+        return write(output, progress);
     }
 
 private:
@@ -651,33 +651,44 @@ private:
         return Json{{"tensor_names", std::move(list)}}.dump();
     }
 
-    [[nodiscard]] Result<ImportedLora> write() {
-        const bool swap = transposed();
-        std::vector<EntryValues> values;
-        values.reserve(factors_.size());
-        ImportedLora imported;
-        PackageContent content;
-        content.kind = PackageKind::low_rank;
-        content.identity = base_.identity();
-        content.metadata = metadata();
-        content.source_kind = SourceKind::lora;
-        content.source_hash = xxh3_128(file_->bytes());
+    /// What is said of each adapted matrix, in the order of the model's tensors.
+    [[nodiscard]] std::vector<LoraEntry> entries() const {
+        std::vector<LoraEntry> entries;
         for (const auto& [index, factors] : factors_) {
-            values.push_back(read_entry(factors, swap));
-            const ExpectedTensor& tensor = expected_[index];
-            imported.entries.push_back({tensor.name, factors.module,
-                                        configuration_.rank_of(factors.module),
-                                        configuration_.scale_of(factors.module)});
-            const LoraEntry& entry = imported.entries.back();
-            content.entries.push_back(
-                {tensor_name_hash(tensor.name), tensor.shape,
-                 LowRankContent{entry.rank, entry.scale, values.back().a, values.back().b}});
+            entries.push_back({expected_[index].name, factors.module,
+                               configuration_.rank_of(factors.module),
+                               configuration_.scale_of(factors.module)});
+        }
+        return entries;
+    }
+
+    [[nodiscard]] Result<ImportedLora> write(const std::string& output, const Progress& progress) {
+        const bool swap = transposed();
+        Result<PackageFile> file =
+            PackageFile::create(output, {.kind = PackageKind::low_rank,
+                                         .identity = base_.identity(),
+                                         .entry_count = factors_.size(),
+                                         .metadata = metadata(),
+                                         .source_kind = SourceKind::lora,
+                                         .source_hash = xxh3_128(file_->bytes())});
+        if (!file) return failure(std::move(file.error()));
+        std::map<std::uint64_t, std::size_t> by_hash;  // the order of a package's directory
+        for (const auto& [index, factors] : factors_)
+            by_hash.emplace(tensor_name_hash(expected_[index].name), index);
+        for (const auto& [hash, index] : by_hash) {
+            const Factors& factors = factors_.at(index);
+            const EntryValues values = read_entry(factors, swap);
+            if (findings_.has_errors()) continue;  // what is wrong with the others is told, too
+            const LowRankContent content{configuration_.rank_of(factors.module),
+                                         configuration_.scale_of(factors.module), values.a,
+                                         values.b};
+            if (Status added = file->add({hash, expected_[index].shape, content}); !added)
+                return failure(std::move(added.error()));
         }
         if (findings_.has_errors()) return failure(std::move(findings_));
-        auto package = write_package(content);
-        if (!package) return failure(std::move(package.error()));
-        imported.package = std::move(*package);
-        return imported;
+        Result<WrittenPackage> written = file->finish(progress);
+        if (!written) return failure(std::move(written.error()));
+        return ImportedLora{std::move(*file), *written, entries()};
     }
 
     static constexpr std::string_view a_suffix = ".lora_A.weight";
@@ -698,10 +709,11 @@ private:
 
 }  // namespace
 
-Result<ImportedLora> import_lora(const std::string& path, const Model& base) {
+Result<ImportedLora> import_lora(const std::string& path, const Model& base,
+                                 const std::string& output, const Progress& progress) {
     return guarded([&]() -> Result<ImportedLora> {
         const FpEnvironment environment;
-        return LoraImport(path, base).run();
+        return LoraImport(path, base).run(output, progress);
     });
 }
 

@@ -292,14 +292,6 @@ std::string ranks_text(const std::vector<LoraEntry>& entries) {
     return fmt::format("rank {}, scale {}", range(&LoraEntry::rank), range(&LoraEntry::scale));
 }
 
-Status write_package_file(const Request& request, Bytes package) {
-    const StopRequests stop_requests;
-    Result<OutputFile> file = OutputFile::create(request.output, package.size());
-    if (!file) return failure(std::move(file).error());
-    if (Status written = file->write(package); !written) return written;
-    return file->commit(request.replace);
-}
-
 Result<Conversion> convert_lora(const Request& request) {
     Findings findings;
     const Result<ModelInput> base = load_model(*request.base, request.reading, request.progress);
@@ -311,16 +303,22 @@ Result<Conversion> convert_lora(const Request& request) {
         if (succeeded(model, findings)) target = std::move(*model);
     }
     if (!base_is_good) return failure(std::move(findings));
-    const Result<ImportedLora> lora = import_lora(request.input, base->model);
+    const StopRequests stop_requests;
+    ProgressBar bar("converting", request.progress);
+    Result<ImportedLora> lora = import_lora(
+        request.input, base->model, request.output,
+        [&](std::uint64_t done, std::uint64_t total) { return bar.update(done, total); });
     if (!succeeded(lora, findings) || findings.has_errors()) {
         return failure_in(request.input, std::move(findings));
     }
 
-    Conversion conversion{.warnings = base->model.warnings(), .bytes = lora->package.size()};
+    Conversion conversion{.warnings = base->model.warnings(), .bytes = lora->written.bytes};
     conversion.warnings.set_file(*request.base);
-    const Result<Package> package = read_package(lora->package);
-    if (!package) return failure_in(request.input, package.error());
     if (target) {
+        const Result<MappedFile> file = lora->file.map();
+        if (!file) return failure(file.error());
+        const Result<Package> package = read_package(file->bytes());
+        if (!package) return failure_in(request.input, package.error());
         const StackMember member{.package = &*package, .file = request.input};
         Result<Forecast> forecast =
             forecast_on(*target, {&member, 1}, request.forecast, request.progress);
@@ -328,11 +326,11 @@ Result<Conversion> convert_lora(const Request& request) {
         conversion.warnings.append(forecast->warnings);
         conversion.forecast = std::move(*forecast);
     }
-    if (Status written = write_package_file(request, lora->package); !written) {
-        return failure(std::move(written).error());
+    if (Status published = lora->file.commit(request.replace); !published) {
+        return failure(std::move(published).error());
     }
-    conversion.digest = sha256(lora->package);
-    conversion.internal_checksum = package->checksum();
+    conversion.digest = lora->written.digest;
+    conversion.internal_checksum = lora->written.checksum;
     conversion.lines.push_back(
         fmt::format("{} adapted matrices; {}", lora->entries.size(), ranks_text(lora->entries)));
     conversion.result["entries"] = entries_json(lora->entries);
