@@ -345,10 +345,10 @@ void Chain::Machine::verify_received() {
         if (request->digest) digests[i] = digest_like(*request->digest, file.bytes());
     });
     for (std::size_t i = 0; ran && i < received_.size(); ++i) {
-        auto& [request, file] = received_[i];
+        const auto& [request, file] = received_[i];
         const std::string& path = request->wanted.path;
         if (digests[i] == request->digest) {
-            files_.insert_or_assign(path, std::move(file));
+            files_.insert_or_assign(path, file);
             continue;
         }
         add({.code = FindingCode::digest_mismatch,
@@ -463,7 +463,7 @@ bool Chain::Machine::prerequisites_passed() const {
         case apply:
             return passed(validate);
         case diagnostics:
-            return passed(entry_->adapter_family ? apply : model_manifest);
+            return plan_ && passed(entry_->adapter_family ? apply : model_manifest);
     }
     return false;
 }
@@ -482,8 +482,6 @@ void Chain::Machine::advance() {
             const bool of_family = gate >= Gate::adapter_family && gate <= Gate::apply;
             if (entry_ != nullptr && plan_ && of_family && !entry_->adapter_family) {
                 report_.gates[gate_] = GateStatus::not_applicable;
-            } else if (gate == Gate::diagnostics && !plan_) {
-                report_.gates[gate_] = GateStatus::blocked;
             } else if (prerequisites_passed()) {
                 begin();
                 break;

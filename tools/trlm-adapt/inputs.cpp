@@ -197,7 +197,7 @@ Result<UndoInput> read_undo_input(std::string path, MappedFile file, bool progre
     Result<Undo> undo = read_undo(file.bytes(), std::ref(reading));
     file.release();
     if (!undo) return failure_in(path, std::move(undo).error());
-    return UndoInput{std::move(path), std::move(file), std::move(*undo)};
+    return UndoInput{std::move(path), std::move(file), *undo};
 }
 
 Findings unknown_format(const std::string& path, Bytes bytes) {
