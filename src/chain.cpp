@@ -15,6 +15,7 @@
 #include "huge_pages.hpp"
 #include "json.hpp"
 #include "receipt/descriptions.hpp"
+#include "receipt/file_findings.hpp"
 #include "trlm/adapt/apply.hpp"
 #include "trlm/adapt/checked.hpp"
 #include "trlm/adapt/checksum.hpp"
@@ -257,12 +258,9 @@ bool Chain::Machine::open(std::uint64_t bytes) {
     const std::string& path = request.wanted.path;
     report_.opened.push_back(path);
     if (request.wanted.bytes && bytes != *request.wanted.bytes) {
-        add({.code = FindingCode::size_mismatch,
-             .message = "the file has another size than the document that names it states; take "
-                        "both from the same release",
-             .file = path,
-             .expected = fmt::format("{}", *request.wanted.bytes),
-             .actual = fmt::format("{}", bytes)});
+        Finding differs = size_differs(*request.wanted.bytes, bytes);
+        differs.file = path;
+        add(std::move(differs));
     } else if (bytes > request.wanted.most_bytes) {
         add({.code = FindingCode::limit_exceeded,
              .message = "the file is larger than such a document may be; shorten it",
@@ -351,12 +349,9 @@ void Chain::Machine::verify_received() {
             files_.insert_or_assign(path, file);
             continue;
         }
-        add({.code = FindingCode::digest_mismatch,
-             .message = "the file's content is not the one that was named; take the file and the "
-                        "document that names it from the same release",
-             .file = path,
-             .expected = to_string(*request->digest),
-             .actual = digests[i] ? to_string(*digests[i]) : ""});
+        Finding differs = digest_differs(*request->digest, *digests[i]);
+        differs.file = path;
+        add(std::move(differs));
     }
     received_.clear();
 }

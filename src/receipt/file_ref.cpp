@@ -2,9 +2,8 @@
 
 #include <algorithm>
 
-#include <fmt/format.h>
-
 #include "../hex.hpp"
+#include "file_findings.hpp"
 #include "trlm/adapt/checksum.hpp"
 
 namespace trlm::adapt {
@@ -47,21 +46,11 @@ ContentDigest digest_like(const ContentDigest& like, Bytes bytes) {
 Findings check_file(const FileRef& file, Bytes content) {
     Findings findings;
     if (content.size() != file.bytes) {
-        findings.add({.code = FindingCode::size_mismatch,
-                      .message =
-                          "the file has another size than the document that names it states; "
-                          "take both from the same release",
-                      .expected = fmt::format("{}", file.bytes),
-                      .actual = fmt::format("{}", content.size())});
+        findings.add(size_differs(file.bytes, content.size()));
         return findings;
     }
     const ContentDigest digest = digest_like(file.digest, content);
-    if (digest == file.digest) return findings;
-    findings.add({.code = FindingCode::digest_mismatch,
-                  .message = "the file's content is not the one that was named; take the file and "
-                             "the document that names it from the same release",
-                  .expected = to_string(file.digest),
-                  .actual = to_string(digest)});
+    if (digest != file.digest) findings.add(digest_differs(file.digest, digest));
     return findings;
 }
 
