@@ -34,7 +34,8 @@ constexpr std::size_t tiles_per_thread = 4;
 struct TileSlot {
     Tile tile;
     TileOutcome outcome;
-    bool done = false;  // the executor ran it
+    Buffer<kernels::RowSurvival> rows;  // the outcome's
+    bool done = false;                  // the executor ran it
     bool out_of_memory = false;
 };
 
@@ -177,8 +178,12 @@ private:
     /// before it are emitted in order.
     void fuse_tensor(std::size_t index, bool emitting) {
         const PlannedTensor& planned = plan_.tensors[index];
-        const TensorFuser fuser(plan_.model->view(planned.model_index), planned.storage,
-                                planned.deltas, options_.rounding, survival_, kernels_);
+        const TensorView view = plan_.model->view(planned.model_index);
+        TensorFuser fuser;
+        if (!fuser.prepare(view, planned.storage, planned.deltas, options_.rounding, survival_,
+                           kernels_)) {
+            throw std::bad_alloc();
+        }
         Scales& scales = scales_[index];
         const bool first_time = !scales.computed;
         scales.computed = true;
@@ -205,7 +210,7 @@ private:
                     finish_previous();
                     emitted_ = true;
                 } else {
-                    fuse_slot(fuser, current, i, scales.bytes.data());
+                    fuse_slot(fuser, view, current, i, scales.bytes.data());
                 }
             };
             if (parallel) {
@@ -260,8 +265,8 @@ private:
         }
     }
 
-    void fuse_slot(const TensorFuser& fuser, TileBatch& batch, std::size_t i,
-                   std::byte* scales) noexcept {
+    void fuse_slot(const TensorFuser& fuser, const TensorView& view, TileBatch& batch,
+                   std::size_t i, std::byte* scales) noexcept {
         TileSlot& slot = batch.slots[i];
         slot.out_of_memory = false;
         try {
@@ -269,10 +274,17 @@ private:
             const std::size_t offset =
                 fuser.payload_offset(slot.tile) - fuser.payload_offset(batch.slots.front().tile);
             auto scratch = scratch_.take();
+            if (!scratch->reserve(fuser, {}) ||
+                !slot.rows.reserve({}, survival_ ? slot.tile.rows : 0)) {
+                throw std::bad_alloc();
+            }
+            slot.outcome.rows = slot.rows.data();
             // Once something has changed it does not matter what else does.
             const bool watch_changes = !changed_.load(std::memory_order_relaxed);
-            fuser.fuse(slot.tile, *scratch, batch.payload.data() + offset,
-                       scales + fuser.scale_offset(slot.tile), watch_changes, slot.outcome);
+            const OldTile old = fuser.old_tile(slot.tile, view.payload.data(), view.scales.data());
+            const NewTile fused{batch.payload.data() + offset,
+                                scales + fuser.scale_offset(slot.tile)};
+            fuser.fuse(slot.tile, old, *scratch, fused, watch_changes, slot.outcome);
             scratch_.give(std::move(scratch));
         } catch (const std::bad_alloc&) {
             slot.out_of_memory = true;
@@ -307,7 +319,7 @@ private:
             return false;
         }
         if (slot.outcome.changed) changed_ = true;
-        if (first_time) add_survival(survivals_[index], slot.outcome);
+        if (first_time) add_survival(survivals_[index], {slot.outcome.rows, slot.outcome.measured});
         return true;
     }
 

@@ -36,9 +36,9 @@ TensorSurvival no_survival_yet(const TensorView& tensor) {
     return survival;
 }
 
-void add_survival(TensorSurvival& tensor, const TileOutcome& outcome) {
+void add_survival(TensorSurvival& tensor, std::span<const kernels::RowSurvival> rows) {
     const FpEnvironment environment;
-    for (const kernels::RowSurvival& row : outcome.survival) {
+    for (const kernels::RowSurvival& row : rows) {
         tensor.touched += row.touched;
         tensor.changed += row.changed;
         tensor.max_abs_delta = std::max(tensor.max_abs_delta, row.max_abs_delta);

@@ -2,6 +2,7 @@
 // What an application found out and what the caller's policy makes of it, in a file or in memory.
 
 #include <cstdint>
+#include <span>
 #include <string>
 
 #include "fuse.hpp"
@@ -18,8 +19,8 @@ namespace trlm::adapt {
 /// A tensor's survival before anything was measured.
 [[nodiscard]] TensorSurvival no_survival_yet(const TensorView& tensor);
 
-/// Adds the rows of a tile, which must come in row order.
-void add_survival(TensorSurvival& tensor, const TileOutcome& outcome);
+/// Adds rows, which must come in order.
+void add_survival(TensorSurvival& tensor, std::span<const kernels::RowSurvival> rows);
 
 /// `zero_effect` and `survival_below_threshold`: an error into `findings`, or, where the options
 /// allow it, a warning into the report. `report.zero_effect` and `report.kept` are set.

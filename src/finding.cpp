@@ -5,6 +5,7 @@
 #include <iterator>
 #include <utility>
 
+#include "quietly.hpp"
 #include "trlm/adapt/limits.hpp"
 
 namespace trlm::adapt {
@@ -421,11 +422,8 @@ void Findings::add(Finding finding) {
     if (finding.severity == Severity::error) {
         error_classes_ |= bit_of(finding_info(finding.code).finding_class);
     }
-    if (full()) {
-        ++dropped_;
-        return;
-    }
-    findings_.push_back(std::move(finding));
+    // Where there is no memory for it either, it still counts.
+    if (full() || !quietly([&] { findings_.push_back(std::move(finding)); })) ++dropped_;
 }
 
 void Findings::append(Findings other) {

@@ -38,16 +38,19 @@ std::uint64_t random_key(std::uint64_t seed, std::uint64_t name_hash) {
     return xxh3_64(bytes);
 }
 
-/// For each stretch of a bitmask, how many of its bits are set before it.
-std::vector<std::uint64_t> count_values(const kernels::Table& kernels, Bytes mask) {
+/// For each stretch of a bitmask, how many of its bits are set before it. False when memory runs
+/// out.
+bool count_values(const kernels::Table& kernels, Bytes mask, const Allocator& allocator,
+                  Buffer<std::uint64_t>& before) noexcept {
     constexpr std::uint64_t bytes = mask_stretch / 8;
-    std::vector<std::uint64_t> before;
+    if (!before.allocate(allocator, (mask.size() + bytes - 1) / bytes)) return false;
     std::uint64_t total = 0;
-    for (std::uint64_t at = 0; at < mask.size(); at += bytes) {
-        before.push_back(total);
+    for (std::size_t i = 0; i < before.size(); ++i) {
+        before[i] = total;
+        const std::uint64_t at = i * bytes;
         total += kernels.count_bits(mask.data() + at, std::min(bytes, mask.size() - at));
     }
-    return before;
+    return true;
 }
 
 /// Bytes that `elements` values take; even for q4_0.
@@ -115,33 +118,48 @@ std::uint32_t add_scattered(const ScatteredValues& scattered, float* w, std::uin
 
 }  // namespace
 
-TensorFuser::TensorFuser(const TensorView& tensor, const TensorStorage& storage,
-                         std::span<const PlannedDelta> deltas, const Rounding& rounding,
-                         bool survival, const kernels::Table& kernels)
-    : view_(tensor),
-      result_{tensor.name, tensor.name_hash, storage.dtype, tensor.shape, storage.block_size, {},
-              {}},
-      promoted_(storage.dtype != tensor.dtype),
-      kernels_(&kernels),
-      mode_(rounding.mode),
-      key_(random_key(rounding.seed, view_.name_hash)),
-      survival_(survival),
-      rows_(view_.shape.rows()),
-      cols_(view_.shape.cols()),
-      tile_rows_(std::max<std::uint64_t>(1, tile_elements / cols_)) {
-    for (const PlannedDelta& planned : deltas) {
-        Operand operand{planned.delta, planned.strength, {}, {}, false};
-        if (const auto* low_rank = std::get_if<LowRankDelta>(&planned.delta)) {
-            operand.packed_a = kernels::pack_panels(low_rank->a.data(), low_rank->rank, cols_);
+bool TensorFuser::prepare(const TensorView& tensor, const TensorStorage& storage,
+                          std::span<const PlannedDelta> deltas, const Rounding& rounding,
+                          bool survival, const kernels::Table& kernels,
+                          const Allocator& allocator) noexcept {
+    view_ = tensor;
+    view_.payload = {};
+    view_.scales = {};
+    result_ = view_;
+    result_.dtype = storage.dtype;
+    result_.block_size = storage.block_size;
+    promoted_ = storage.dtype != tensor.dtype;
+    kernels_ = &kernels;
+    mode_ = rounding.mode;
+    key_ = random_key(rounding.seed, view_.name_hash);
+    survival_ = survival;
+    rows_ = view_.shape.rows();
+    cols_ = view_.shape.cols();
+    tile_rows_ = std::max<std::uint64_t>(1, tile_elements / cols_);
+    scattered_ = 0;
+    low_rank_ = 0;
+    if (!operands_.allocate(allocator, deltas.size())) return false;
+    for (std::size_t i = 0; i < deltas.size(); ++i) {
+        Operand& operand = operands_[i];
+        operand.delta = deltas[i].delta;
+        operand.strength = deltas[i].strength;
+        if (const auto* low_rank = std::get_if<LowRankDelta>(&operand.delta)) {
+            const std::size_t cols = cols_;
+            if (!operand.packed_a.allocate(allocator,
+                                           kernels::packed_elements(low_rank->rank, cols))) {
+                return false;
+            }
+            kernels::pack_panels(low_rank->a.data(), low_rank->rank, cols, operand.packed_a.data());
             ++low_rank_;
-        } else if (const auto* sparse = std::get_if<SparseDelta>(&planned.delta);
-                   sparse != nullptr && sparse->encoding == SparseEncoding::bitmask) {
-            operand.values_before = count_values(kernels, sparse->positions);
+        } else if (is_bitmask(operand)) {
+            const auto& sparse = std::get<SparseDelta>(operand.delta);
+            if (!count_values(kernels, sparse.positions, allocator, operand.values_before)) {
+                return false;
+            }
             // Rows must start at whole bytes of the mask.
-            operand.expanded = sparse->count >= rows_ * cols_ / expand_below && cols_ % 8 == 0;
+            operand.expanded = sparse.count >= rows_ * cols_ / expand_below && cols_ % 8 == 0;
         }
         if (is_scattered(operand)) ++scattered_;
-        operands_.push_back(std::move(operand));
     }
     if (low_rank_ > 0) {
         constexpr std::uint64_t rows = kernels::low_rank_rows_at_once;
@@ -149,6 +167,35 @@ TensorFuser::TensorFuser(const TensorView& tensor, const TensorStorage& storage,
     } else if (scattered_ == operands_.size() && view_.dtype == Dtype::f32 && !survival_) {
         tile_rows_ = std::max<std::uint64_t>(1, scattered_tile_elements / cols_);
     }
+    return true;
+}
+
+bool FuseScratch::reserve(const TensorFuser& fuser, const Allocator& allocator) noexcept {
+    const std::uint64_t elements = fuser.tile(0).rows * fuser.cols_;
+    const std::size_t operands = fuser.operands_.size();
+    const bool f32 = !fuser.promoted_ && fuser.view_.dtype == Dtype::f32;
+    const bool quantized = !fuser.promoted_ && !f32;
+    const bool one_pass =
+        quantized ? !fuser.goes_delta_by_delta() : f32 && fuser.survival_ && fuser.scattered_ == 0;
+    const bool marked = f32 ? fuser.survival_ && fuser.scattered_ > 0 : !one_pass;
+    const bool expands = std::ranges::any_of(
+        fuser.operands_, [](const TensorFuser::Operand& operand) { return operand.expanded; });
+    const bool lists = std::ranges::any_of(fuser.operands_, [](const TensorFuser::Operand& one) {
+        return TensorFuser::is_bitmask(one) && !one.expanded;
+    });
+    const std::uint64_t values =
+        quantized && one_pass ? kernels::buffer_elements(fuser.group_size()) : elements;
+    const auto room = [&](bool needed, auto& buffer, std::uint64_t count) {
+        return !needed || buffer.reserve(allocator, count);
+    };
+    return room(!f32, w, values) && room(one_pass, deltas, operands * elements) &&
+           room(one_pass, dense, operands) && room(expands, expanded, elements) &&
+           room(fuser.low_rank_ > 0, low_rank, fuser.low_rank_) &&
+           room(lists, indexes, kernels::index_room(bits_at_once / 8 + 1)) &&
+           room(marked, touched, elements) &&
+           room(fuser.view_.dtype == Dtype::q4_0, old_codes, elements) &&
+           room(!f32, codes, elements) && room(!f32, scales, fuser.scale_bytes(fuser.tile(0))) &&
+           room(f32, before, elements * sizeof(float)) && room(fuser.promoted_, decoded, elements);
 }
 
 std::uint64_t TensorFuser::tile_count() const noexcept {
@@ -176,8 +223,31 @@ bool TensorFuser::is_low_rank(const Operand& operand) noexcept {
     return std::holds_alternative<LowRankDelta>(operand.delta);
 }
 
+bool TensorFuser::is_bitmask(const Operand& operand) noexcept {
+    const auto* sparse = std::get_if<SparseDelta>(&operand.delta);
+    return sparse != nullptr && sparse->encoding == SparseEncoding::bitmask;
+}
+
+bool TensorFuser::goes_delta_by_delta() const noexcept {
+    return scattered_ > 0 || low_rank_ > 1;
+}
+
+/// Elements that share a scale.
+std::uint64_t TensorFuser::group_size() const noexcept {
+    return view_.dtype == Dtype::q8_0 ? cols_ : view_.block_size;
+}
+
+OldTile TensorFuser::old_tile(const Tile& tile, const std::byte* payload,
+                              const std::byte* scales) const noexcept {
+    const std::uint64_t first = tile.first_row * cols_;
+    if (view_.block_size == 0) return {payload + payload_bytes_of(view_.dtype, first), nullptr};
+    return {payload + payload_bytes_of(view_.dtype, first),
+            scales + first / group_size() * sizeof(float)};
+}
+
 /// Stored values of a bitmask before an element.
-std::uint64_t TensorFuser::values_before(const Operand& operand, std::uint64_t element) const {
+std::uint64_t TensorFuser::values_before(const Operand& operand,
+                                         std::uint64_t element) const noexcept {
     const Bytes mask = std::get<SparseDelta>(operand.delta).positions;
     const std::uint64_t stretch = element / mask_stretch;
     const std::uint64_t begin = stretch * mask_stretch / 8;
@@ -189,7 +259,7 @@ std::uint64_t TensorFuser::values_before(const Operand& operand, std::uint64_t e
     return before + static_cast<std::uint64_t>(std::popcount(bits));
 }
 
-bool TensorFuser::touches(const Operand& operand, const Tile& tile) const {
+bool TensorFuser::touches(const Operand& operand, const Tile& tile) const noexcept {
     if (!is_scattered(operand)) return true;
     const auto& sparse = std::get<SparseDelta>(operand.delta);
     const std::uint64_t begin = tile.first_row * cols_;
@@ -205,7 +275,7 @@ bool TensorFuser::touches(const Operand& operand, const Tile& tile) const {
 /// Adds a sparse delta element by element. Returns the bits of the largest magnitude of what was
 /// added to.
 std::uint32_t TensorFuser::scatter(const Operand& operand, const Tile& tile, FuseScratch& scratch,
-                                   float* w, std::uint32_t* touched) const {
+                                   float* w, std::uint32_t* touched) const noexcept {
     const auto& sparse = std::get<SparseDelta>(operand.delta);
     const std::uint64_t begin = tile.first_row * cols_;
     const std::uint64_t end = begin + tile.rows * cols_;
@@ -222,7 +292,6 @@ std::uint32_t TensorFuser::scatter(const Operand& operand, const Tile& tile, Fus
     }
     // The bits of a stretch become a list first: then it is known which elements come next.
     std::uint32_t largest = 0;
-    scratch.indexes.resize(kernels::index_room(bits_at_once / 8 + 1));
     some.values = sparse.values.data() + values_before(operand, begin) * sizeof(float);
     for (std::uint64_t from = begin; from < end; from += bits_at_once) {
         const std::uint64_t to = std::min(from + bits_at_once, end);
@@ -256,7 +325,7 @@ kernels::LowRankOperand TensorFuser::low_rank_operand(const Operand& operand,
 /// An operand that is not scattered as plain values; where it is not stored as such it is written
 /// out in `room`, which has that of a tile.
 kernels::DenseOperand TensorFuser::dense_operand(const Operand& operand, const Tile& tile,
-                                                 float* room) const {
+                                                 float* room) const noexcept {
     const std::uint64_t first = tile.first_row * cols_;
     const auto* written_out = reinterpret_cast<const std::byte*>(room);
     if (const auto* dense = std::get_if<DenseDelta>(&operand.delta)) {
@@ -277,7 +346,7 @@ kernels::DenseOperand TensorFuser::dense_operand(const Operand& operand, const T
 /// Adds every operand in order. Returns the first element of the tile that is not finite, or their
 /// number.
 std::uint64_t TensorFuser::add_all(const Tile& tile, FuseScratch& scratch, float* w,
-                                   std::uint32_t* touched) const {
+                                   std::uint32_t* touched) const noexcept {
     const std::uint64_t elements = tile.rows * cols_;
     // Of every element after the last operand that looks at all; of those touched by the others:
     // what is not finite stays so, whatever is added to it later.
@@ -286,14 +355,14 @@ std::uint64_t TensorFuser::add_all(const Tile& tile, FuseScratch& scratch, float
         if (is_scattered(operands_[i])) {
             largest = std::max(largest, scatter(operands_[i], tile, scratch, w, touched));
         } else if (is_low_rank(operands_[i])) {
-            scratch.low_rank.clear();
-            for (; i < operands_.size() && is_low_rank(operands_[i]); ++i) {
-                scratch.low_rank.push_back(low_rank_operand(operands_[i], tile));
+            std::size_t together = 0;
+            for (; i < operands_.size() && is_low_rank(operands_[i]); ++i, ++together) {
+                scratch.low_rank[together] = low_rank_operand(operands_[i], tile);
             }
             --i;
-            largest = kernels_->add_low_rank(scratch.low_rank, tile.rows, cols_, w, touched);
+            largest = kernels_->add_low_rank({scratch.low_rank.data(), together}, tile.rows, cols_,
+                                             w, touched);
         } else {
-            if (operands_[i].expanded) scratch.expanded.resize(elements);
             largest = kernels_->add_dense(
                 dense_operand(operands_[i], tile, scratch.expanded.data()), elements, w, touched);
         }
@@ -303,32 +372,33 @@ std::uint64_t TensorFuser::add_all(const Tile& tile, FuseScratch& scratch, float
 }
 
 void TensorFuser::measure(const Tile& tile, const kernels::GroupTile& group,
-                          const kernels::Table& kernels, TileOutcome& outcome) const {
+                          const kernels::Table& kernels, TileOutcome& outcome) const noexcept {
     for (std::uint64_t row = 0; row < tile.rows; ++row) {
-        outcome.survival.push_back(kernels.survival(group, row, cols_));
+        outcome.rows[row] = kernels.survival(group, row, cols_);
     }
+    outcome.measured = tile.rows;
 }
 
-void TensorFuser::fuse_f32(const Tile& tile, FuseScratch& scratch, std::byte* payload,
-                           TileOutcome& outcome) const {
+void TensorFuser::fuse_f32(const Tile& tile, const std::byte* old, FuseScratch& scratch,
+                           std::byte* payload, TileOutcome& outcome) const noexcept {
     // The values are worked on where they will lie.
     auto* w = reinterpret_cast<float*>(payload);
     const std::uint64_t elements = tile.rows * cols_;
     kernels::GroupTile group;
-    group.old_values = view_.payload.data() + payload_offset(tile);
+    group.old_values = old;
     std::uint64_t bad = elements;
     if (survival_ && scattered_ == 0) {
         make_dense(tile, scratch);
-        group.operands = scratch.dense;
+        group.operands = dense_operands(scratch);
         measure(tile, group, *kernels_, outcome);  // first: what is in place is overwritten next
         std::uint32_t largest = 0;
-        for (const kernels::DenseOperand& operand : scratch.dense) {
+        for (const kernels::DenseOperand& operand : group.operands) {
             largest = kernels_->add_dense(operand, elements, w, nullptr);
         }
         if (largest >= kernels::infinity_bits) bad = kernels_->first_non_finite(payload, elements);
     } else if (survival_) {
         if (group.old_values == payload) group.old_values = scratch.before.data();
-        scratch.touched.assign(elements, 0);
+        std::fill_n(scratch.touched.data(), elements, 0U);
         bad = add_all(tile, scratch, w, scratch.touched.data());
         group.w = w;
         group.touched = scratch.touched.data();
@@ -338,63 +408,59 @@ void TensorFuser::fuse_f32(const Tile& tile, FuseScratch& scratch, std::byte* pa
     }
     if (bad == elements) return;
     outcome.bad = tile.first_row * cols_ + bad;
-    outcome.survival.clear();
+    outcome.measured = 0;
 }
 
 /// Every operand as plain values: the kernels then need one pass over the tile.
-void TensorFuser::make_dense(const Tile& tile, FuseScratch& scratch) const {
+void TensorFuser::make_dense(const Tile& tile, FuseScratch& scratch) const noexcept {
     const std::uint64_t elements = tile.rows * cols_;
-    scratch.deltas.resize(operands_.size() * elements);
-    scratch.dense.clear();
     for (std::size_t i = 0; i < operands_.size(); ++i) {
-        scratch.dense.push_back(
-            dense_operand(operands_[i], tile, scratch.deltas.data() + i * elements));
+        scratch.dense[i] = dense_operand(operands_[i], tile, scratch.deltas.data() + i * elements);
     }
 }
 
-void TensorFuser::fuse_quantized(const Tile& tile, FuseScratch& scratch, std::byte* payload,
-                                 std::byte* scales, bool watch_changes,
-                                 TileOutcome& outcome) const {
+std::span<const kernels::DenseOperand> TensorFuser::dense_operands(
+    const FuseScratch& scratch) const noexcept {
+    return {scratch.dense.data(), operands_.size()};
+}
+
+void TensorFuser::fuse_quantized(const Tile& tile, const OldTile& old, FuseScratch& scratch,
+                                 const NewTile& fused, bool watch_changes,
+                                 TileOutcome& outcome) const noexcept {
     const bool q8 = view_.dtype == Dtype::q8_0;
     const std::uint64_t elements = tile.rows * cols_;
-    const std::byte* old_payload = view_.payload.data() + payload_offset(tile);
     const std::size_t bytes = payload_bytes(tile);
 
     kernels::GroupTile group;
-    group.group_size = q8 ? cols_ : view_.block_size;
+    group.group_size = group_size();
     group.groups = elements / group.group_size;
     group.first_element = tile.first_row * cols_;
     group.mode = mode_;
     group.key = key_;
     const std::uint64_t first_group = group.first_element / group.group_size;
-    group.old_scales = view_.scales.data() + scale_offset(tile);
+    group.old_scales = old.scales;
     // What replaces old bytes is made beside them: until the tile is done they are still read.
     const std::size_t new_scale_bytes = scale_bytes(tile);
-    scratch.scales.resize(new_scale_bytes);
-    group.scales = scales == group.old_scales ? scratch.scales.data() : scales;
-    const bool codes_in_place = q8 && payload != old_payload;
-    scratch.codes.resize(elements);
-    group.codes = codes_in_place ? reinterpret_cast<std::int8_t*>(payload) : scratch.codes.data();
+    group.scales = fused.scales == old.scales ? scratch.scales.data() : fused.scales;
+    const bool codes_in_place = q8 && fused.payload != old.payload;
+    group.codes =
+        codes_in_place ? reinterpret_cast<std::int8_t*>(fused.payload) : scratch.codes.data();
     if (q8) {
-        group.old_codes = reinterpret_cast<const std::int8_t*>(old_payload);
+        group.old_codes = reinterpret_cast<const std::int8_t*>(old.payload);
     } else {
-        scratch.old_codes.resize(elements);
-        kernels_->unpack_nibbles(old_payload, elements, scratch.old_codes.data());
+        kernels_->unpack_nibbles(old.payload, elements, scratch.old_codes.data());
         group.old_codes = scratch.old_codes.data();
     }
-    if (scattered_ > 0 || low_rank_ > 1) {
-        // One pass for each delta, over values that stay in the cache.
-        scratch.w.resize(elements);
+    if (goes_delta_by_delta()) {
         kernels_->decode(group.old_codes, group.old_scales, group.groups, group.group_size,
                          scratch.w.data());
-        scratch.touched.assign(elements, 0);
+        std::fill_n(scratch.touched.data(), elements, 0U);
         (void)add_all(tile, scratch, scratch.w.data(), scratch.touched.data());
         group.w = scratch.w.data();
         group.touched = scratch.touched.data();
     } else {
         make_dense(tile, scratch);
-        scratch.w.resize(kernels::buffer_elements(group.group_size));
-        group.operands = scratch.dense;
+        group.operands = dense_operands(scratch);
         group.buffer = scratch.w.data();
     }
     const std::uint64_t stored = q8 ? kernels_->encode_q8(group) : kernels_->encode_q4(group);
@@ -407,49 +473,48 @@ void TensorFuser::fuse_quantized(const Tile& tile, FuseScratch& scratch, std::by
                           std::memcmp(group.codes, group.old_codes, elements) != 0;
     }
     if (survival_) measure(tile, group, *kernels_, outcome);
-    if (group.scales != scales) std::memcpy(scales, group.scales, new_scale_bytes);
+    if (group.scales != fused.scales) std::memcpy(fused.scales, group.scales, new_scale_bytes);
     if (!q8) {
-        kernels_->pack_nibbles(group.codes, elements, payload);
+        kernels_->pack_nibbles(group.codes, elements, fused.payload);
     } else if (!codes_in_place) {
-        std::memcpy(payload, group.codes, bytes);
+        std::memcpy(fused.payload, group.codes, bytes);
     }
 }
 
 /// The old values of a quantized tile, in `scratch.decoded`.
-void TensorFuser::decode(const Tile& tile, FuseScratch& scratch) const {
-    const std::uint64_t first = tile.first_row * cols_;
+void TensorFuser::decode(const Tile& tile, const OldTile& old,
+                         FuseScratch& scratch) const noexcept {
     const std::uint64_t elements = tile.rows * cols_;
-    const std::byte* payload = view_.payload.data() + payload_bytes_of(view_.dtype, first);
-    const std::uint64_t group_size = view_.dtype == Dtype::q8_0 ? cols_ : view_.block_size;
-    const auto* codes = reinterpret_cast<const std::int8_t*>(payload);
+    const auto* codes = reinterpret_cast<const std::int8_t*>(old.payload);
     if (view_.dtype == Dtype::q4_0) {
-        scratch.old_codes.resize(elements);
-        kernels_->unpack_nibbles(payload, elements, scratch.old_codes.data());
+        kernels_->unpack_nibbles(old.payload, elements, scratch.old_codes.data());
         codes = scratch.old_codes.data();
     }
-    scratch.decoded.resize(elements);
-    kernels_->decode(codes, view_.scales.data() + first / group_size * sizeof(float),
-                     elements / group_size, group_size, scratch.decoded.data());
+    kernels_->decode(codes, old.scales, elements / group_size(), group_size(),
+                     scratch.decoded.data());
 }
 
 /// A tile whose new values are stored more finely than the old ones. Nothing of the old bytes can
 /// stay, so that it counts as changed only where a delta makes a difference.
-void TensorFuser::fuse_promoted(const Tile& tile, FuseScratch& scratch, std::byte* payload,
-                                std::byte* scales, bool watch_changes, TileOutcome& outcome) const {
-    decode(tile, scratch);
+void TensorFuser::fuse_promoted(const Tile& tile, const OldTile& old, FuseScratch& scratch,
+                                const NewTile& fused, bool watch_changes,
+                                TileOutcome& outcome) const noexcept {
+    decode(tile, old, scratch);
     const std::uint64_t elements = tile.rows * cols_;
     const bool f32 = result_.dtype == Dtype::f32;
-    scratch.touched.assign(elements, 0);
-    scratch.w.assign(scratch.decoded.begin(), scratch.decoded.end());
+    std::fill_n(scratch.touched.data(), elements, 0U);
+    std::copy_n(scratch.decoded.data(), elements, scratch.w.data());
     const std::uint64_t bad = add_all(tile, scratch, scratch.w.data(), scratch.touched.data());
     if (bad < elements) {
         outcome.bad = f32 ? tile.first_row * cols_ + bad : tile.first_row + bad / cols_;
         return;
     }
-    if (!f32) return encode_promoted(tile, scratch, payload, scales, watch_changes, outcome);
+    if (!f32) return encode_promoted(tile, scratch, fused, watch_changes, outcome);
     const std::size_t bytes = payload_bytes(tile);
-    std::memcpy(payload, scratch.w.data(), bytes);
-    if (watch_changes) outcome.changed = std::memcmp(payload, scratch.decoded.data(), bytes) != 0;
+    std::memcpy(fused.payload, scratch.w.data(), bytes);
+    if (watch_changes) {
+        outcome.changed = std::memcmp(fused.payload, scratch.decoded.data(), bytes) != 0;
+    }
     if (!survival_) return;
     kernels::GroupTile group;
     group.old_values = reinterpret_cast<const std::byte*>(scratch.decoded.data());
@@ -459,16 +524,16 @@ void TensorFuser::fuse_promoted(const Tile& tile, FuseScratch& scratch, std::byt
 }
 
 /// Rows that were q4_0 and become q8_0: fitted, as they have no scale that could be kept.
-void TensorFuser::encode_promoted(const Tile& tile, FuseScratch& scratch, std::byte* payload,
-                                  std::byte* scales, bool watch_changes,
-                                  TileOutcome& outcome) const {
+void TensorFuser::encode_promoted(const Tile& tile, FuseScratch& scratch, const NewTile& fused,
+                                  bool watch_changes, TileOutcome& outcome) const noexcept {
     const std::size_t bytes = payload_bytes(tile);
+    const std::size_t new_scale_bytes = scale_bytes(tile);
     kernels::GroupTile group;
     group.groups = tile.rows;
     group.group_size = cols_;
     group.first_element = tile.first_row * cols_;
-    group.codes = reinterpret_cast<std::int8_t*>(payload);
-    group.scales = scales;
+    group.codes = reinterpret_cast<std::int8_t*>(fused.payload);
+    group.scales = fused.scales;
     group.w = scratch.w.data();
     const std::uint64_t stored = kernels_->encode_q8(group);
     if (stored < group.groups) {
@@ -478,8 +543,8 @@ void TensorFuser::encode_promoted(const Tile& tile, FuseScratch& scratch, std::b
     group.touched = scratch.touched.data();
     if (mode_ == RoundingMode::stochastic) {
         // With the fitted scales as old ones only the codes of touched elements are drawn anew.
-        scratch.codes.assign(group.codes, group.codes + bytes);
-        scratch.scales.assign(scales, scales + scale_bytes(tile));
+        std::memcpy(scratch.codes.data(), group.codes, bytes);
+        std::memcpy(scratch.scales.data(), group.scales, new_scale_bytes);
         group.old_codes = scratch.codes.data();
         group.old_scales = scratch.scales.data();
         group.mode = mode_;
@@ -488,8 +553,6 @@ void TensorFuser::encode_promoted(const Tile& tile, FuseScratch& scratch, std::b
     }
     if (watch_changes) {
         // Without the deltas the tile would have been stored like this.
-        scratch.codes.resize(bytes);
-        scratch.scales.resize(scale_bytes(tile));
         kernels::GroupTile plain;
         plain.groups = group.groups;
         plain.group_size = group.group_size;
@@ -497,8 +560,8 @@ void TensorFuser::encode_promoted(const Tile& tile, FuseScratch& scratch, std::b
         plain.codes = scratch.codes.data();
         plain.scales = scratch.scales.data();
         outcome.changed = kernels_->encode_q8(plain) < plain.groups ||
-                          std::memcmp(plain.codes, payload, bytes) != 0 ||
-                          std::memcmp(plain.scales, scales, scratch.scales.size()) != 0;
+                          std::memcmp(plain.codes, fused.payload, bytes) != 0 ||
+                          std::memcmp(plain.scales, fused.scales, new_scale_bytes) != 0;
     }
     if (!survival_) return;
     group.old_codes = nullptr;
@@ -508,34 +571,32 @@ void TensorFuser::encode_promoted(const Tile& tile, FuseScratch& scratch, std::b
     measure(tile, group, kernels::scalar_table(), outcome);
 }
 
-void TensorFuser::fuse(const Tile& tile, FuseScratch& scratch, std::byte* payload,
-                       std::byte* scales, bool watch_changes, TileOutcome& outcome) const {
+void TensorFuser::fuse(const Tile& tile, const OldTile& old, FuseScratch& scratch,
+                       const NewTile& fused, bool watch_changes,
+                       TileOutcome& outcome) const noexcept {
     outcome.bad.reset();
     outcome.changed = false;
-    outcome.survival.clear();
-    if (promoted_) return fuse_promoted(tile, scratch, payload, scales, watch_changes, outcome);
+    outcome.measured = 0;
+    if (promoted_) return fuse_promoted(tile, old, scratch, fused, watch_changes, outcome);
     const std::size_t bytes = payload_bytes(tile);
-    const std::byte* old_payload = view_.payload.data() + payload_offset(tile);
-    const bool in_place = payload == old_payload;
+    const bool in_place = fused.payload == old.payload;
     const bool f32 = view_.dtype == Dtype::f32;
     const bool untouched = std::ranges::none_of(
         operands_, [&](const Operand& operand) { return touches(operand, tile); });
-    if ((untouched || f32) && !in_place) std::memcpy(payload, old_payload, bytes);
+    if ((untouched || f32) && !in_place) std::memcpy(fused.payload, old.payload, bytes);
     if (untouched) {
-        const std::byte* old_scales = view_.scales.data() + scale_offset(tile);
-        if (!f32 && scales != old_scales) std::memcpy(scales, old_scales, scale_bytes(tile));
+        if (!f32 && fused.scales != old.scales) {
+            std::memcpy(fused.scales, old.scales, scale_bytes(tile));
+        }
         return;
     }
-    if (!f32) {
-        fuse_quantized(tile, scratch, payload, scales, watch_changes, outcome);
-        return;
-    }
+    if (!f32) return fuse_quantized(tile, old, scratch, fused, watch_changes, outcome);
     const bool keep_old = in_place && (watch_changes || (survival_ && scattered_ > 0));
-    if (keep_old) scratch.before.assign(old_payload, old_payload + bytes);
-    fuse_f32(tile, scratch, payload, outcome);
+    if (keep_old) std::memcpy(scratch.before.data(), old.payload, bytes);
+    fuse_f32(tile, old.payload, scratch, fused.payload, outcome);
     if (watch_changes) {
-        const std::byte* before = keep_old ? scratch.before.data() : old_payload;
-        outcome.changed = std::memcmp(payload, before, bytes) != 0;
+        const std::byte* before = keep_old ? scratch.before.data() : old.payload;
+        outcome.changed = std::memcmp(fused.payload, before, bytes) != 0;
     }
 }
 

@@ -1,16 +1,14 @@
 #include "trlm/adapt/memory.hpp"
 
 #include <algorithm>
-#include <atomic>
-#include <bit>
 #include <map>
 
 #include <fmt/format.h>
 
 #include "effects.hpp"
-#include "fp_environment.hpp"
+#include "exchange.hpp"
 #include "guard.hpp"
-#include "scratch_pool.hpp"
+#include "quietly.hpp"
 #include "stack_rules.hpp"
 #include "trlm/adapt/checked.hpp"
 #include "trlm/adapt/limits.hpp"
@@ -19,9 +17,6 @@
 namespace trlm::adapt {
 namespace {
 
-/// Tasks for each thread: enough that a slow one does not stall the others.
-constexpr std::size_t tasks_per_thread = 8;
-
 // --------------------------------------------------------------------- the engine's description
 
 class ViewChecker {
@@ -29,6 +24,7 @@ public:
     explicit ViewChecker(const MemoryModel& model) : model_(model) {}
 
     [[nodiscard]] Findings run() {
+        check_lent();
         for (const MemoryTensor& tensor : model_.tensors)
             check(tensor);
         check_overlaps();
@@ -37,6 +33,20 @@ public:
     }
 
 private:
+    void check_lent() {
+        const auto half = [&](bool first, bool second, std::string_view what) {
+            if (first == second) return;
+            findings_.add(make_finding(FindingCode::bad_view,
+                                       fmt::format("of {} only one is given; give both", what)));
+        };
+        half(model_.access.read != nullptr, model_.access.write != nullptr,
+             "the access's read and write");
+        half(model_.allocator.allocate != nullptr, model_.allocator.release != nullptr,
+             "the allocator's allocate and release");
+        half(model_.quiescence.begin != nullptr, model_.quiescence.end != nullptr,
+             "the quiescence's begin and end");
+    }
+
     void complain(const MemoryTensor& tensor, std::string message) {
         Finding finding = make_finding(FindingCode::bad_view, std::move(message));
         finding.tensor = tensor_label(tensor.name, tensor.name_hash);
@@ -58,15 +68,17 @@ private:
         }
         if (!check_shape(tensor)) return;
         check_block_size(tensor);
+        if (tensor.max_abs && !(*tensor.max_abs >= 0.0F)) {
+            complain(tensor, "its max_abs is negative or not a number");
+        }
+        const bool accessed = tensor.payload.empty() && tensor.scales.empty();
+        if (accessed && model_.access.read && model_.access.write) return;
         check_span(tensor, "payload", tensor.payload, payload_bytes(tensor.dtype, tensor.shape),
                    tensor.dtype == Dtype::f32);
         check_span(
             tensor, "scales", tensor.scales,
             scale_count(tensor.dtype, tensor.shape, tensor.block_size) * CheckedSize(sizeof(float)),
             true);
-        if (tensor.max_abs && !(*tensor.max_abs >= 0.0F)) {
-            complain(tensor, "its max_abs is negative or not a number");
-        }
     }
 
     [[nodiscard]] bool check_shape(const MemoryTensor& tensor) {
@@ -175,266 +187,180 @@ TensorView view_of(const MemoryTensor& tensor) {
 
 // ------------------------------------------------------------------------------ the transaction
 
-class Transaction {
+/// A fault in words.
+Finding described(const Exchange& exchange, const Fault& fault) {
+    const bool torn = exchange.is_torn();
+    const std::string_view after =
+        torn ? "; what was there could not be put back: load the model anew"
+             : "; nothing was changed";
+    Finding finding = make_finding(fault.code, {});
+    switch (fault.code) {
+        case FindingCode::out_of_memory:
+            finding.message =
+                "the allocator has no memory left for this application; nothing was "
+                "changed";
+            return finding;
+        case FindingCode::executor_failed:
+            finding.message =
+                "the executor threw, or returned before it had run every task; "
+                "nothing was changed";
+            return finding;
+        case FindingCode::undo_stale:
+            finding.message =
+                "its bytes are not those that the application left there; undo what "
+                "was done to it since, or load the model anew";
+            break;
+        case FindingCode::output_failed:
+            finding.message =
+                fmt::format("the engine's access did not read or write its rows{}", after);
+            break;
+        default:
+            break;
+    }
+    const MemoryTensor& target = exchange.jobs()[fault.job].target();
+    if (fault.code == FindingCode::fused_non_finite) {
+        finding = fused_non_finite(view_of(target), fault.place);
+        if (torn) finding.message += std::string("; its max_abs was wrong") += after;
+    }
+    finding.tensor = tensor_label(target.name, target.name_hash);
+    return finding;
+}
+
+Findings described(const Exchange& exchange) {
+    Findings findings;
+    for (const Fault& fault : exchange.faults())
+        findings.add(described(exchange, fault));
+    return findings;
+}
+
+/// Of each tensor of the plan, before anything was measured.
+std::vector<TensorSurvival> no_survivals_yet(const MemoryPlan& plan) {
+    std::vector<TensorSurvival> all;
+    for (const MemoryPlan::Tensor& tensor : plan.tensors)
+        all.push_back(no_survival_yet(view_of(tensor.target)));
+    return all;
+}
+
+/// Takes what was measured into `report`, which has a place for each tensor of the plan.
+void take_survivals(const Exchange& exchange, ApplyReport& report) noexcept {
+    for (std::size_t i = 0; i < report.tensors.size(); ++i) {  // the plan's jobs come first
+        const Exchange::Job& job = exchange.jobs()[i];
+        add_survival(report.tensors[i], {job.rows.data(), job.rows.size()});
+    }
+    report.kept = kept_of_stack(report.tensors);
+}
+
+/// The engine at rest, from the moment it is until the end of the block.
+class Rest {
 public:
-    Transaction(const MemoryPlan& plan, const ApplyOptions& options)
-        : plan_(plan), options_(options), kernels_(*kernels::find(options.simd_target)) {
-        for (const MemoryPlan::Tensor& tensor : plan.tensors) {
-            total_ += tensor.target.payload.size();
+    explicit Rest(const Quiescence& quiescence) noexcept : quiescence_(quiescence) {
+        if (!quiescence_.begin) {
+            began_ = true;
+            return;
         }
+        const bool returned = quietly([&] { began_ = quiescence_.begin(); });
+        began_ = began_ && returned;
     }
-
-    [[nodiscard]] Result<ApplyReport> run() {
-        const bool measure = options_.survival || options_.min_survival.has_value();
-        prepare(measure);
-        // A threshold must be judged before anything changes, and so must a value that may
-        // overflow; all else can be found out on the way.
-        const bool check_all = options_.min_survival.has_value();
-        for (Job& job : jobs_) {
-            if (!check_all && job.tensor->proven_finite) continue;
-            if (check_all || !values_prove_finite(job)) visit(job, Step::check);
-            if (!progress()) break;
-        }
-        ApplyReport report;
-        report.state = plan_.state;
-        if (!findings_.has_errors() && check_all) {
-            report.zero_effect = !changed_;
-            report.kept = kept_of_stack(survivals());
-            judge_effect(options_, report, findings_);
-            report.warnings = {};  // judged again below
-        }
-        if (findings_.has_errors()) return failure(std::move(findings_));
-
-        changed_ = false;
-        for (Job& job : jobs_)
-            visit(job, Step::change);
-        report.zero_effect = !changed_;
-        if (measure) {
-            report.tensors = survivals();
-            report.kept = kept_of_stack(report.tensors);
-        }
-        judge_effect(options_, report, findings_);
-        if (findings_.has_errors()) return failure(std::move(findings_));
-        return report;
+    ~Rest() {
+        if (began_ && quiescence_.end) (void)quietly([&] { quiescence_.end(); });
     }
+    Rest(const Rest&) = delete;
+    Rest& operator=(const Rest&) = delete;
+
+    [[nodiscard]] bool began() const noexcept { return began_; }
 
 private:
-    enum class Step {
-        bound,  ///< looks for the largest magnitude there is
-        check,
-        change
-    };
-
-    /// A run of tiles of one tensor.
-    struct Task {
-        std::uint64_t first_tile = 0;
-        std::uint64_t tiles = 0;
-        TileOutcome outcome;
-        std::uint32_t largest = 0;  ///< bits of the largest magnitude
-        bool done = false;
-        bool out_of_memory = false;
-    };
-
-    /// A tensor with all that its change needs.
-    struct Job {
-        const MemoryPlan::Tensor* tensor = nullptr;
-        std::unique_ptr<TensorFuser> fuser;
-        std::vector<Task> tasks;
-        TensorSurvival survival;
-    };
-
-    /// Everything is allocated here: once memory is being changed, nothing may fail.
-    void prepare(bool measure) {
-        std::uint64_t largest = 0;
-        for (const MemoryPlan::Tensor& tensor : plan_.tensors) {
-            Job job;
-            job.tensor = &tensor;
-            job.fuser = std::make_unique<TensorFuser>(
-                view_of(tensor.target),
-                TensorStorage{tensor.target.dtype, tensor.target.block_size}, tensor.deltas,
-                options_.rounding, measure, kernels_);
-            job.tasks = split(job.fuser->tile_count());
-            for (Task& task : job.tasks) {
-                if (measure) task.outcome.survival.reserve(task.tiles * job.fuser->tile(0).rows);
-            }
-            job.survival = no_survival_yet(job.fuser->tensor());
-            largest = std::max<std::uint64_t>(largest, job.tasks.size());
-            jobs_.push_back(std::move(job));
-        }
-        std::vector<std::unique_ptr<FuseScratch>> warm;
-        const std::uint64_t workers = std::min<std::uint64_t>(
-            std::max<std::size_t>(1, options_.executor.concurrency), largest);
-        for (std::uint64_t i = 0; i < workers; ++i) {
-            warm.push_back(scratch_.take());
-            const FpEnvironment environment;
-            for (const Job& job : jobs_)
-                check_tile(*job.fuser, job.fuser->tile(0), *warm.back(), true);
-        }
-        for (auto& scratch : warm)
-            scratch_.give(std::move(scratch));
-    }
-
-    [[nodiscard]] std::vector<TensorSurvival> survivals() const {
-        std::vector<TensorSurvival> all;
-        for (const Job& job : jobs_)
-            all.push_back(job.survival);
-        return all;
-    }
-
-    [[nodiscard]] bool progress() {
-        if (!options_.progress || options_.progress(done_, total_)) return true;
-        findings_.add(
-            make_finding(FindingCode::output_failed, "cancelled before anything was changed"));
-        return false;
-    }
-
-    /// Whether the values that a tensor has now prove what its description did not. They are read
-    /// once, and nothing else is: much less than a check of every sum.
-    [[nodiscard]] bool values_prove_finite(Job& job) {
-        const MemoryPlan::Tensor& tensor = *job.tensor;
-        if (!proves_finite(0, tensor.deltas)) return false;  // whatever the values are
-        run_all(job, Step::bound);
-        std::uint32_t largest = 0;
-        for (const Task& task : job.tasks) {
-            if (!task.done) return false;  // the check says what the executor did wrong
-            largest = std::max(largest, task.largest);
-        }
-        if (largest >= kernels::infinity_bits) return false;
-        const double values =
-            static_cast<double>(std::bit_cast<float>(largest)) * largest_code(tensor.target.dtype);
-        return proves_finite(values, tensor.deltas);
-    }
-
-    void visit(Job& job, Step step) {
-        run_all(job, step);
-        job.survival = no_survival_yet(job.fuser->tensor());
-        for (const Task& task : job.tasks) {
-            if (task.out_of_memory) {
-                findings_.add(make_finding(FindingCode::out_of_memory,
-                                           "there is not enough memory for a tile of the tensor"));
-                break;
-            }
-            if (task.outcome.bad) {
-                findings_.add(fused_non_finite(job.fuser->tensor(), *task.outcome.bad));
-                break;
-            }
-            if (task.outcome.changed) changed_ = true;
-            add_survival(job.survival, task.outcome);
-        }
-        if (step == Step::change) done_ += job.tensor->target.payload.size();
-    }
-
-    [[nodiscard]] std::vector<Task> split(std::uint64_t tiles) const {
-        const std::size_t threads = std::max<std::size_t>(1, options_.executor.concurrency);
-        const std::uint64_t wanted = threads == 1 ? 1 : threads * tasks_per_thread;
-        const std::uint64_t count = std::min<std::uint64_t>(tiles, wanted);
-        std::vector<Task> tasks(count);
-        for (std::uint64_t i = 0; i < count; ++i) {
-            tasks[i].first_tile = tiles * i / count;
-            tasks[i].tiles = tiles * (i + 1) / count - tasks[i].first_tile;
-        }
-        return tasks;
-    }
-
-    /// Runs the tasks. One that the executor drops while memory is being changed is run here: by
-    /// then everything is checked, and half an application is worse than a late one.
-    void run_all(Job& job, Step step) {
-        for (Task& task : job.tasks) {
-            task.done = false;
-            task.largest = 0;
-            task.outcome.bad.reset();
-            task.outcome.changed = false;
-            task.outcome.survival.clear();
-        }
-        const auto work = [&](std::size_t i) { run_task(job, step, job.tasks[i]); };
-        bool failed = false;
-        if (options_.executor.parallel_for && job.tasks.size() > 1) {
-            try {
-                options_.executor.parallel_for(job.tasks.size(), work);
-            } catch (...) {
-                failed = true;
-            }
-        } else {
-            for (std::size_t i = 0; i < job.tasks.size(); ++i)
-                work(i);
-        }
-        for (std::size_t i = 0; i < job.tasks.size(); ++i) {
-            if (job.tasks[i].done) continue;
-            failed = true;
-            if (step == Step::change) work(i);
-        }
-        if (failed && step == Step::check) {
-            findings_.add(make_finding(FindingCode::executor_failed,
-                                       "the executor threw, or returned before it had run every "
-                                       "task; nothing was changed"));
-        }
-    }
-
-    /// The largest magnitude of a task's values, or of their scales.
-    void bound_task(const Job& job, Task& task) const noexcept {
-        const TensorFuser& fuser = *job.fuser;
-        const TensorView& view = fuser.tensor();
-        const bool f32 = view.dtype == Dtype::f32;
-        for (std::uint64_t i = 0; i < task.tiles; ++i) {
-            const Tile tile = fuser.tile(task.first_tile + i);
-            const Bytes values =
-                f32 ? slice(view.payload, fuser.payload_offset(tile), fuser.payload_bytes(tile))
-                    : slice(view.scales, fuser.scale_offset(tile), fuser.scale_bytes(tile));
-            task.largest = std::max(
-                task.largest, kernels_.max_magnitude(values.data(), values.size() / sizeof(float)));
-        }
-        task.done = true;
-    }
-
-    void run_task(const Job& job, Step step, Task& task) noexcept {
-        if (step == Step::bound) return bound_task(job, task);
-        try {
-            const FpEnvironment environment;
-            auto scratch = scratch_.take();
-            const TileOutcome& outcome = scratch->outcome;
-            for (std::uint64_t i = 0; i < task.tiles && !task.outcome.bad; ++i) {
-                const TensorFuser& fuser = *job.fuser;
-                const Tile tile = fuser.tile(task.first_tile + i);
-                const bool watch = !task.outcome.changed && !changed_;
-                if (step == Step::change) {
-                    const MemoryTensor& target = job.tensor->target;
-                    fuser.fuse(tile, *scratch, target.payload.data() + fuser.payload_offset(tile),
-                               target.scales.data() + fuser.scale_offset(tile), watch,
-                               scratch->outcome);
-                } else {
-                    check_tile(fuser, tile, *scratch, watch);
-                }
-                task.outcome.changed = task.outcome.changed || outcome.changed;
-                task.outcome.bad = outcome.bad;
-                task.outcome.survival.insert(task.outcome.survival.end(), outcome.survival.begin(),
-                                             outcome.survival.end());
-            }
-            scratch_.give(std::move(scratch));
-        } catch (const std::bad_alloc&) {
-            task.out_of_memory = true;
-        }
-        task.done = true;
-    }
-
-    /// The same computation into buffers that are thrown away.
-    static void check_tile(const TensorFuser& fuser, const Tile& tile, FuseScratch& scratch,
-                           bool watch) {
-        scratch.discarded_payload.resize(fuser.payload_bytes(tile));
-        scratch.discarded_scales.resize(fuser.scale_bytes(tile));
-        fuser.fuse(tile, scratch, scratch.discarded_payload.data(), scratch.discarded_scales.data(),
-                   watch, scratch.outcome);
-    }
-
-    const MemoryPlan& plan_;
-    const ApplyOptions& options_;
-    const kernels::Table& kernels_;
-    ScratchPool scratch_;
-    std::vector<Job> jobs_;
-    Findings findings_;
-    std::atomic<bool> changed_ = false;
-    std::uint64_t done_ = 0;
-    std::uint64_t total_ = 0;
+    const Quiescence& quiescence_;
+    bool began_ = false;
 };
+
+Status change_at_rest(Exchange& exchange, const Quiescence& quiescence) {
+    const Rest rest(quiescence);
+    if (!rest.began()) {
+        return failure(make_finding(FindingCode::output_failed,
+                                    "the engine did not come to rest: its quiescence said no or "
+                                    "threw; nothing was changed"));
+    }
+    if (!exchange.change()) return failure(described(exchange));
+    return {};
+}
+
+/// What an exchange is to do, in terms of the public calls.
+struct Request {
+    std::span<HeldTensor> out;       ///< of the stack that goes
+    const MemoryPlan* in = nullptr;  ///< of the one that comes
+    const ApplyOptions* options = nullptr;
+    bool was_applied = false;
+};
+
+Status cancelled(const ApplyOptions& options, std::uint64_t done) {
+    if (!options.progress || options.progress(done, 2)) return {};
+    return failure(
+        make_finding(FindingCode::output_failed, "cancelled before anything was changed"));
+}
+
+/// Everything that can be known before the first byte changes.
+Status check_before(Exchange& exchange, const Request& request) {
+    const ApplyOptions& options = *request.options;
+    if (!exchange.verify()) return failure(described(exchange));
+    if (Status going = cancelled(options, 0); !going) return going;
+    const bool judge_survival = options.min_survival.has_value();
+    if (!exchange.check(judge_survival)) return failure(described(exchange));
+    // Without a stack in memory an application that has no effect is found out on the way: it
+    // has changed nothing.
+    const bool judge_change = judge_survival || (request.was_applied && !options.allow_no_effect);
+    if (judge_change) {
+        if (!exchange.look_for_change()) return failure(described(exchange));
+        ApplyReport report;
+        report.zero_effect = !exchange.changed();
+        if (judge_survival) {
+            report.tensors = no_survivals_yet(*request.in);
+            take_survivals(exchange, report);
+        }
+        Findings findings;
+        judge_effect(options, report, findings);
+        if (findings.has_errors()) return failure(std::move(findings));
+    }
+    return cancelled(options, 1);
+}
+
+/// Applies `request.in`. `held` is room for what it changes.
+Result<ApplyReport> exchange_stacks(const Request& request, Buffer<HeldTensor>& held) {
+    const ApplyOptions& options = *request.options;
+    const MemoryPlan& plan = *request.in;
+    if (Status known = check_simd_target(options.simd_target); !known) {
+        return failure(std::move(known.error()));
+    }
+    Exchange exchange(request.out, &plan, plan.access, plan.allocator, options.executor);
+    const bool survival = options.survival || options.min_survival.has_value();
+    if (!held.allocate(plan.allocator, plan.tensors.size()) ||
+        !exchange.prepare(
+            {options.rounding, survival, plan.keep_base, kernels::find(options.simd_target)})) {
+        return failure(described(exchange));
+    }
+    ApplyReport report;
+    report.state = plan.state;
+    if (survival) report.tensors = no_survivals_yet(plan);
+    if (Status good = check_before(exchange, request); !good) {
+        return failure(std::move(good.error()));
+    }
+    if (Status changed = change_at_rest(exchange, plan.quiescence); !changed) {
+        return failure(std::move(changed.error()));
+    }
+    // From here on nothing may fail, unless nothing has changed.
+    report.zero_effect = !exchange.changed();
+    if (survival) take_survivals(exchange, report);
+    exchange.take_held({held.data(), held.size()});
+    Findings findings;
+    const auto judge = [&] { judge_effect(options, report, findings); };
+    if (report.zero_effect) {
+        judge();
+    } else if (!quietly(judge)) {
+        findings = {};  // what was judged before stands; a warning has no room
+    }
+    if (findings.has_errors()) return failure(std::move(findings));
+    return report;
+}
 
 }  // namespace
 
@@ -462,23 +388,161 @@ Result<MemoryPlan> plan_in_memory(const MemoryModel& model, std::span<const Stac
             }
         }
         MemoryPlan plan;
-        for (const MemoryTensor& tensor : model.tensors) {
+        for (std::size_t i = 0; i < model.tensors.size(); ++i) {
+            const MemoryTensor& tensor = model.tensors[i];
             const auto found = deltas.find(tensor.name_hash);
             if (found == deltas.end()) continue;
             const bool proven = tensor.max_abs && proves_finite(*tensor.max_abs, found->second);
-            plan.tensors.push_back({tensor, std::move(found->second), proven});
+            plan.tensors.push_back({tensor, std::move(found->second), proven, i});
         }
         plan.state = state_after(model.identity, stack);
+        plan.base_state = initial_state(model.identity);
+        plan.access = model.access;
+        plan.allocator = model.allocator;
+        plan.quiescence = model.quiescence;
+        plan.keep_base = model.keep_base;
         return plan;
     });
 }
 
-Result<ApplyReport> apply_in_memory(const MemoryPlan& plan, const ApplyOptions& options) {
-    return guarded([&]() -> Result<ApplyReport> {
-        if (Status known = check_simd_target(options.simd_target); !known) {
-            return failure(std::move(known.error()));
+// -------------------------------------------------------------------------------------- applied
+
+/// What is in memory and how it gets out again.
+struct Applied::State {
+    MemoryPlan host;  // access, allocator, quiescence and base_state of the last plan
+    Buffer<HeldTensor> held;
+    ApplyReport report;
+    bool applied = true;
+};
+
+Applied::Applied(std::unique_ptr<State> state) noexcept : state_(std::move(state)) {}
+Applied::Applied(Applied&& other) noexcept = default;
+Applied& Applied::operator=(Applied&& other) noexcept = default;
+Applied::~Applied() = default;
+
+const ApplyReport& Applied::report() const noexcept {
+    return state_->report;
+}
+
+std::uint64_t Applied::state() const noexcept {
+    return state_->applied ? state_->report.state : state_->host.base_state;
+}
+
+bool Applied::is_applied() const noexcept {
+    return state_->applied;
+}
+
+std::uint64_t Applied::kept_bytes() const noexcept {
+    std::uint64_t bytes = 0;
+    for (const HeldTensor& tensor : state_->held)
+        bytes += tensor.payload.size() + tensor.scales.size();
+    return bytes;
+}
+
+namespace {
+
+/// What a plan says of its engine, without its tensors.
+MemoryPlan host_of(const MemoryPlan& plan) {
+    MemoryPlan host;
+    host.base_state = plan.base_state;
+    host.access = plan.access;
+    host.allocator = plan.allocator;
+    host.quiescence = plan.quiescence;
+    host.keep_base = plan.keep_base;
+    return host;
+}
+
+Status can_be_undone(bool applied, bool keeps_base) {
+    if (!applied) {
+        return failure(make_finding(FindingCode::undo_stale,
+                                    "there is nothing to undo: the weights are the base's"));
+    }
+    if (keeps_base) return {};
+    return failure(make_finding(FindingCode::undo_stale,
+                                "the base was not kept (keep_base), so that it cannot come back; "
+                                "load the model anew"));
+}
+
+/// Whether a plan is for the engine whose tensors are held.
+Status is_same_engine(std::span<const HeldTensor> held, std::uint64_t base_state,
+                      const MemoryPlan& next) {
+    Findings findings;
+    if (base_state != next.base_state) {
+        findings.add(make_finding(FindingCode::bad_view,
+                                  "the plan is for a model of another identity than the one that "
+                                  "the stack is applied to"));
+    }
+    for (const HeldTensor& tensor : held) {
+        const auto same_name = [&](const MemoryPlan::Tensor& planned) {
+            return planned.target.name_hash == tensor.target.name_hash;
+        };
+        const auto planned = std::ranges::find_if(next.tensors, same_name);
+        if (planned == next.tensors.end()) continue;
+        const MemoryTensor& there = planned->target;
+        if (there.payload.data() == tensor.target.payload.data() &&
+            there.scales.data() == tensor.target.scales.data() &&
+            there.dtype == tensor.target.dtype && there.shape == tensor.target.shape &&
+            there.block_size == tensor.target.block_size && planned->index == tensor.index) {
+            continue;
         }
-        return Transaction(plan, options).run();
+        Finding finding = make_finding(
+            FindingCode::bad_view,
+            "the plan describes it differently from the one that was applied; plan for the same "
+            "engine");
+        finding.tensor = tensor_label(there.name, there.name_hash);
+        findings.add(std::move(finding));
+    }
+    if (findings.has_errors()) return failure(std::move(findings));
+    return {};
+}
+
+}  // namespace
+
+Result<Applied> apply_in_memory(const MemoryPlan& plan, const ApplyOptions& options) {
+    return guarded([&]() -> Result<Applied> {
+        auto state = std::make_unique<Applied::State>();
+        state->host = host_of(plan);
+        auto report = exchange_stacks({.out = {}, .in = &plan, .options = &options}, state->held);
+        if (!report) return failure(std::move(report.error()));
+        state->report = std::move(*report);
+        return Applied(std::move(state));
+    });
+}
+
+Status Applied::swap(const MemoryPlan& next, const ApplyOptions& options) {
+    return guarded([&]() -> Status {
+        if (!state_->applied) {
+            auto applied = apply_in_memory(next, options);
+            if (!applied) return failure(std::move(applied.error()));
+            *this = std::move(*applied);
+            return {};
+        }
+        const std::span<HeldTensor> out(state_->held.data(), state_->held.size());
+        if (Status can = can_be_undone(true, state_->host.keep_base); !can) return can;
+        if (Status same = is_same_engine(out, state_->host.base_state, next); !same) return same;
+        auto state = std::make_unique<State>();
+        state->host = host_of(next);
+        auto report = exchange_stacks(
+            {.out = out, .in = &next, .options = &options, .was_applied = true}, state->held);
+        if (!report) return failure(std::move(report.error()));
+        state->report = std::move(*report);
+        state_ = std::move(state);
+        return {};
+    });
+}
+
+Status Applied::undo(const Executor& executor) {
+    return guarded([&]() -> Status {
+        if (Status can = can_be_undone(state_->applied, state_->host.keep_base); !can) return can;
+        const std::span<HeldTensor> out(state_->held.data(), state_->held.size());
+        Exchange exchange(out, nullptr, state_->host.access, state_->host.allocator, executor);
+        if (!exchange.prepare({}) || !exchange.verify()) return failure(described(exchange));
+        if (Status changed = change_at_rest(exchange, state_->host.quiescence); !changed) {
+            return changed;
+        }
+        state_->held.clear();
+        state_->applied = false;
+        return {};
     });
 }
 

@@ -3,6 +3,7 @@
 
 #include "kernels/kernels.hpp"
 
+#include <array>
 #include <bit>
 #include <cstring>
 #include <limits>
@@ -1151,28 +1152,34 @@ const Table& table_of(std::int64_t target) {
     return HWY_DISPATCH_TABLE(table)[chosen.GetIndex()]();
 }
 
+/// Every table that this CPU can run. Nothing is allocated for them.
 struct Available {
-    std::vector<Table> owned;  // copies that carry their target's name
-    std::vector<const Table*> tables;
+    static constexpr std::size_t most = 64;  // a bit of the supported targets each
+    std::array<Table, most> owned{};         // copies that carry their target's name
+    std::array<const Table*, most + 1> tables{};
+    std::size_t count = 0;
 
-    Available() {
-        for (const std::int64_t target : hwy::SupportedAndGeneratedTargets()) {
-            Table table = table_of(target);
+    Available() noexcept {
+        for (std::int64_t rest = hwy::SupportedTargets() & HWY_TARGETS; rest != 0;
+             rest &= rest - 1) {
+            const std::int64_t target = rest & -rest;  // the lowest bit is the best target
+            Table& table = owned[count];
+            table = table_of(target);
             if (table.survival == scalar_table().survival) continue;
             table.name = hwy::TargetName(target);
-            owned.push_back(table);
+            tables[count] = &table;
+            ++count;
         }
-        for (const Table& table : owned)
-            tables.push_back(&table);
-        tables.push_back(&scalar_table());
+        tables[count] = &scalar_table();
+        ++count;
     }
 };
 
 }  // namespace
 
-const std::vector<const Table*>& available() {
+std::span<const Table* const> available() noexcept {
     static const Available all;
-    return all.tables;
+    return {all.tables.data(), all.count};
 }
 
 const Table* find(std::string_view name) {

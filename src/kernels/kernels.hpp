@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <span>
 #include <string_view>
-#include <vector>
 
 #include "trlm/adapt/rounding.hpp"
 
@@ -152,7 +151,7 @@ struct Table {
 };
 
 /// All implementations that this CPU can run, best first, plain scalar C++ last.
-[[nodiscard]] const std::vector<const Table*>& available();
+[[nodiscard]] std::span<const Table* const> available() noexcept;
 
 /// The implementation of that name (empty: the best); nullptr when there is none.
 [[nodiscard]] const Table* find(std::string_view name);
@@ -165,8 +164,12 @@ struct Table {
 /// Plain C++.
 [[nodiscard]] const Table& scalar_table();
 
-/// Packs A [rank, cols] (any alignment) into panels.
-[[nodiscard]] std::vector<float> pack_panels(const std::byte* a, std::size_t rank,
-                                             std::size_t cols);
+/// Values that A [rank, cols] takes when it is packed.
+[[nodiscard]] constexpr std::size_t packed_elements(std::size_t rank, std::size_t cols) {
+    return (cols + panel_width - 1) / panel_width * panel_width * rank;
+}
+
+/// Packs A (any alignment) into panels.
+void pack_panels(const std::byte* a, std::size_t rank, std::size_t cols, float* packed) noexcept;
 
 }  // namespace trlm::adapt::kernels

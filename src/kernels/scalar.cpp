@@ -197,18 +197,14 @@ const Table& scalar_table() {
     return table;
 }
 
-std::vector<float> pack_panels(const std::byte* a, std::size_t rank, std::size_t cols) {
-    const std::size_t panels = (cols + panel_width - 1) / panel_width;
-    std::vector<float> packed(panels * rank * panel_width);
-    for (std::size_t panel = 0; panel < panels; ++panel) {
-        const std::size_t first = panel * panel_width;
+void pack_panels(const std::byte* a, std::size_t rank, std::size_t cols, float* packed) noexcept {
+    std::fill_n(packed, packed_elements(rank, cols), 0.0F);
+    for (std::size_t first = 0; first < cols; first += panel_width) {
         const std::size_t width = std::min(panel_width, cols - first);
-        for (std::size_t k = 0; k < rank; ++k) {
-            std::memcpy(packed.data() + (panel * rank + k) * panel_width,
-                        a + (k * cols + first) * sizeof(float), width * sizeof(float));
+        for (std::size_t k = 0; k < rank; ++k, packed += panel_width) {
+            std::memcpy(packed, a + (k * cols + first) * sizeof(float), width * sizeof(float));
         }
     }
-    return packed;
 }
 
 }  // namespace trlm::adapt::kernels

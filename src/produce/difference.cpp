@@ -70,11 +70,12 @@ void multiply(const Factors& factors, std::uint64_t rows, std::uint64_t cols,
               std::vector<float>& product) {
     const auto a = std::as_bytes(std::span(factors.a));
     const auto b = std::as_bytes(std::span(factors.b));
-    const std::vector<float> packed =
-        kernels::pack_panels(a.data(), factors.rank, static_cast<std::size_t>(cols));
+    const auto width = static_cast<std::size_t>(cols);
+    std::vector<float> packed(kernels::packed_elements(factors.rank, width));
+    kernels::pack_panels(a.data(), factors.rank, width, packed.data());
     const kernels::LowRankOperand operand{packed.data(), b.data(), factors.rank, 1};
-    kernels::best().multiply_low_rank(operand, static_cast<std::size_t>(rows),
-                                      static_cast<std::size_t>(cols), product.data());
+    kernels::best().multiply_low_rank(operand, static_cast<std::size_t>(rows), width,
+                                      product.data());
 }
 
 Status add_factors(const TensorDelta& delta, const FactorSize& size, PackageFile& file) {

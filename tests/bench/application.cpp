@@ -69,15 +69,21 @@ void TileByTile::operator()() {
     const MemoryTensor target = target_of(*tensor_);
     const TensorView view{target.name,       target.name_hash, target.dtype, target.shape,
                           target.block_size, target.payload,   target.scales};
-    const TensorFuser fuser(view, {view.dtype, view.block_size}, deltas_, Rounding{}, false,
-                            kernels::best());
+    TensorFuser fuser;
     FuseScratch scratch;
+    if (!fuser.prepare(view, {view.dtype, view.block_size}, deltas_, Rounding{}, false,
+                       kernels::best()) ||
+        !scratch.reserve(fuser, {})) {
+        fail("out of memory");
+    }
+    TileOutcome outcome;
     for (std::uint64_t i = 0; i < fuser.tile_count(); ++i) {
         const Tile tile = fuser.tile(i);
-        fuser.fuse(tile, scratch, target.payload.data() + fuser.payload_offset(tile),
-                   target.scales.data() + fuser.scale_offset(tile), /*watch_changes=*/false,
-                   scratch.outcome);
-        if (scratch.outcome.bad) fail("a value is not finite");
+        const OldTile old = fuser.old_tile(tile, target.payload.data(), target.scales.data());
+        const NewTile fused{target.payload.data() + fuser.payload_offset(tile),
+                            target.scales.data() + fuser.scale_offset(tile)};
+        fuser.fuse(tile, old, scratch, fused, /*watch_changes=*/false, outcome);
+        if (outcome.bad) fail("a value is not finite");
     }
     for (PlannedDelta& delta : deltas_)
         delta.strength = -delta.strength;

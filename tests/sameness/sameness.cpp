@@ -215,15 +215,22 @@ Applied apply_in_place(const Model& model, const Stack& stack, bool bounds,
     const MemoryPlan plan =
         must(plan_in_memory({model.identity(), tensors}, stack), "plan_in_memory");
     Applied applied;
-    const auto report = apply_in_memory(plan, options);
-    if (!report) {
+    auto in_memory = apply_in_memory(plan, options);
+    if (!in_memory) {
         if (!std::ranges::equal(memory, model.bytes())) {
             throw std::runtime_error("what is refused in place changes memory");
         }
-        applied.line = findings_line(report.error());
+        applied.line = findings_line(in_memory.error());
         return applied;
     }
-    applied.line = report_line(*report);
+    applied.line = report_line(in_memory->report());
+    const std::vector<std::byte> first = memory;
+    if (!in_memory->undo(options.executor) || !std::ranges::equal(memory, model.bytes())) {
+        throw std::runtime_error("undo does not bring the base back");
+    }
+    if (!in_memory->swap(plan, options) || !in_memory->swap(plan, options) || memory != first) {
+        throw std::runtime_error("the same stack again gives other bytes");
+    }
     store(MutableBytes(memory), slm1_checksum_offset, std::uint64_t{0});
     store(MutableBytes(memory), slm1_checksum_offset, checksum_of(memory));
     applied.output = std::move(memory);

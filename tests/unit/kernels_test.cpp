@@ -345,12 +345,18 @@ TEST_CASE("the bits of a mask are counted and found in order") {
     }
 }
 
+Floats packed_panels(const Unaligned& a, std::size_t rank, std::size_t cols) {
+    Floats packed(packed_elements(rank, cols));
+    pack_panels(a.data(), rank, cols, packed.data());
+    return packed;
+}
+
 TEST_CASE("low-rank deltas are c times the sum over k in order") {
     const FpEnvironment environment;
     // Column 0: 2^24 + 1 + 1 from the left is 2^24; from the right it would be 2^24 + 2.
     const Floats a{16777216.0F, 1.0F, 1.0F, 2.0F, 1.0F, 1.0F};  // [3, 2]
     const Floats b{1.0F, 1.0F, 1.0F, 0.0F, 0.0F, 0.0F};         // [2, 3]
-    const auto packed = pack_panels(Unaligned(a).data(), 3, 2);
+    const Floats packed = packed_panels(Unaligned(a), 3, 2);
     for (const Table* table : available()) {
         INFO("target " << table->name);
         Floats w(4, -0.0F);
@@ -373,7 +379,7 @@ TEST_CASE("every target adds low-rank deltas alike") {
                 for (const std::size_t rows : {1U, 2U, 5U, 12U, 15U, 25U}) {
                     const Unaligned a(values.many(rank * cols, true));
                     const Unaligned b(values.many(rows * rank));
-                    const auto packed = pack_panels(a.data(), rank, cols);
+                    const Floats packed = packed_panels(a, rank, cols);
                     const LowRankOperand operand{packed.data(), b.data(), rank, 0.7F};
                     const LowRankOperand other{packed.data(), b.data(), rank, -1e-3F};
                     const std::vector<LowRankOperand> operands{operand, other};

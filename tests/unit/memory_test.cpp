@@ -60,7 +60,7 @@ public:
         return all;
     }
 
-    [[nodiscard]] Result<ApplyReport> apply(const ApplyOptions& options = {}) const {
+    [[nodiscard]] Result<Applied> apply(const ApplyOptions& options = {}) const {
         auto plan = plan_in_memory(model(), stack);
         if (!plan) return failure(std::move(plan.error()));
         return apply_in_memory(*plan, options);
@@ -132,12 +132,16 @@ TEST_CASE("memory gets the bytes that a file gets, for every storage, rounding a
                         options.executor = make_executor(threads);
                         options.survival = survival;
                         const std::string expected = engine.expected(options);
-                        const auto report = engine.apply(options);
-                        REQUIRE(report);
+                        const std::string base = engine.bytes();
+                        auto applied = engine.apply(options);
+                        REQUIRE(applied);
                         CHECK(engine.bytes() == expected);
-                        CHECK(report->kept.has_value() == survival);
-                        CHECK(!report->zero_effect);
-                        CHECK(report->state == assembly_state(engine.base(), engine.stack));
+                        CHECK(applied->report().kept.has_value() == survival);
+                        CHECK(!applied->report().zero_effect);
+                        CHECK(applied->state() == assembly_state(engine.base(), engine.stack));
+                        REQUIRE(applied->undo(options.executor));
+                        CHECK(engine.bytes() == base);
+                        CHECK(applied->state() == initial_state(engine.identity()));
                     }
                 }
             }
@@ -154,9 +158,10 @@ TEST_CASE("survival in memory is that of a file") {
         options.min_survival = 0.1;
         ByteVector output;
         const auto expected = apply_to_memory(*plan, output, options);
-        const auto report = engine.apply(options);
+        const auto applied = engine.apply(options);
         REQUIRE(expected);
-        REQUIRE(report);
+        REQUIRE(applied);
+        const ApplyReport* report = &applied->report();
         CHECK(report->kept == expected->kept);
         REQUIRE(report->tensors.size() == expected->tensors.size());
         for (std::size_t i = 0; i < report->tensors.size(); ++i) {
