@@ -166,7 +166,8 @@ bool Exchange::prepare_job(Job& job) noexcept {
     const bool copies_base = settings_.keep_base && job.before == nullptr;
     return (!copies_base || (after.payload.allocate(allocator_, whole.payload) &&
                              after.scales.allocate(allocator_, whole.scales))) &&
-           after.checksums.allocate(allocator_, 2 * job.fuser.tile_count()) &&
+           (!settings_.keep_base ||
+            after.checksums.allocate(allocator_, 2 * job.fuser.tile_count())) &&
            (!settings_.survival || job.rows.allocate(allocator_, target.shape.rows()));
 }
 
@@ -496,9 +497,11 @@ std::optional<FindingCode> Exchange::change_chunk(Job& job, std::uint64_t index,
                               : NewTile{worker.new_payload.data(), worker.new_scales.data()};
     ++task.chunks_written;
     if (!fuse(job, tile, base, fused, task, worker)) return FindingCode::fused_non_finite;
-    const ChunkChecksums checksums = checksums_of(target, tile, as_old(fused));
-    job.after.checksums[2 * index] = checksums.payload;
-    job.after.checksums[2 * index + 1] = checksums.scales;
+    if (settings_.keep_base) {
+        const ChunkChecksums checksums = checksums_of(target, tile, as_old(fused));
+        job.after.checksums[2 * index] = checksums.payload;
+        job.after.checksums[2 * index + 1] = checksums.scales;
+    }
     if (is_lent(target) || write(job, tile, as_old(fused))) return std::nullopt;
     return FindingCode::output_failed;
 }

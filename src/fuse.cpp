@@ -25,6 +25,10 @@ constexpr std::uint64_t mask_stretch = 4096;
 /// A bitmask with at least one value in this many elements is cheaper to write out with its zeros.
 constexpr std::uint64_t expand_below = 16;
 
+/// Low-rank deltas of a quantized tile that are written out and added in one pass: with more of
+/// them they would not stay in a second-level cache.
+constexpr std::size_t written_out_at_once = 8;
+
 /// How many elements ahead the target of a scattered delta is fetched.
 constexpr std::uint64_t prefetch_ahead = 32;
 
@@ -229,7 +233,7 @@ bool TensorFuser::is_bitmask(const Operand& operand) noexcept {
 }
 
 bool TensorFuser::goes_delta_by_delta() const noexcept {
-    return scattered_ > 0 || low_rank_ > 1;
+    return scattered_ > 0 || low_rank_ > written_out_at_once;
 }
 
 /// Elements that share a scale.

@@ -46,11 +46,14 @@ Application::Application(SampleTensor& tensor, std::vector<Delta> deltas,
     options_.allow_no_effect = true;
     options_.executor = make_executor(options.threads);
     for (const float strength : {1.0F, -1.0F}) {
-        MemoryPlan::Tensor planned{
-            .target = target_of(tensor), .deltas = {}, .proven_finite = true};
+        MemoryPlan& plan = plans_[strength < 0 ? 1 : 0];
+        plan.keep_base = false;
+        MemoryPlan::Tensor planned;
+        planned.target = target_of(tensor);
+        planned.proven_finite = true;
         for (const Delta& delta : deltas)
             planned.deltas.push_back({.delta = delta, .strength = strength});
-        plans_[strength < 0 ? 1 : 0].tensors.push_back(std::move(planned));
+        plan.tensors.push_back(std::move(planned));
     }
 }
 
@@ -114,6 +117,7 @@ Transaction::Transaction(SampleTensor& tensor, std::span<const float> delta, boo
         if (plan.tensors[0].proven_finite != bounded) {
             fail("the bounds did not prove what they should");
         }
+        plan.keep_base = false;
         plans_[strength < 0 ? 1 : 0] = std::move(plan);
     }
 }

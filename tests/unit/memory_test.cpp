@@ -1,7 +1,10 @@
 #include "trlm/adapt/memory.hpp"
 
+#include <atomic>
 #include <cmath>
+#include <cstdlib>
 #include <limits>
+#include <random>
 
 #include "support/catch.hpp"
 #include "support/sample.hpp"
@@ -46,18 +49,48 @@ public:
         }
     }
 
-    [[nodiscard]] MemoryModel model() const { return {identity(), tensors}; }
+    [[nodiscard]] MemoryModel model() const {
+        MemoryModel model{identity(), tensors};
+        model.access = access;
+        model.quiescence = quiescence;
+        model.allocator = allocator;
+        return model;
+    }
     [[nodiscard]] Identity identity() const { return model_.identity(); }
     [[nodiscard]] const Model& base() const { return model_; }
 
     /// All bytes of all tensors, as they are now.
     [[nodiscard]] std::string bytes() const {
         std::string all;
-        for (const MemoryTensor& tensor : tensors) {
-            all += as_text(tensor.payload);
-            all += as_text(tensor.scales);
+        for (std::size_t i = 0; i < payloads_.size(); ++i) {
+            all += as_text(payloads_[i]);
+            all += as_text(scales_[i]);
         }
         return all;
+    }
+
+    /// Takes the spans of every tensor away: what is left is access, which fails when `calls` of
+    /// them have been made.
+    void lend_nothing(std::size_t calls = std::numeric_limits<std::size_t>::max()) {
+        for (MemoryTensor& tensor : tensors) {
+            tensor.payload = {};
+            tensor.scales = {};
+        }
+        calls_left = calls;
+        access.read = [this](const RowRange& rows, MutableBytes payload, MutableBytes scales) {
+            if (!is_call_left()) return false;
+            const auto [there, scales_there] = part(rows, payload.size(), scales.size());
+            std::ranges::copy(there, payload.begin());
+            std::ranges::copy(scales_there, scales.begin());
+            return true;
+        };
+        access.write = [this](const RowRange& rows, Bytes payload, Bytes scales) {
+            if (!is_call_left()) return false;
+            const auto [there, scales_there] = part(rows, payload.size(), scales.size());
+            std::ranges::copy(payload, there.begin());
+            std::ranges::copy(scales, scales_there.begin());
+            return true;
+        };
     }
 
     [[nodiscard]] Result<Applied> apply(const ApplyOptions& options = {}) const {
@@ -85,8 +118,30 @@ public:
 
     std::vector<MemoryTensor> tensors;
     Stack stack;
+    TileAccess access;
+    Quiescence quiescence;
+    Allocator allocator;
+    std::atomic<std::size_t> calls_left = 0;
 
 private:
+    bool is_call_left() {
+        std::size_t left = calls_left;
+        while (left > 0 && !calls_left.compare_exchange_weak(left, left - 1)) {
+        }
+        return left > 0;
+    }
+
+    std::pair<MutableBytes, MutableBytes> part(const RowRange& rows, std::size_t payload_bytes,
+                                               std::size_t scale_bytes) {
+        const std::uint64_t all = tensors[rows.tensor].shape.rows();
+        ByteVector& payload = payloads_[rows.tensor];
+        ByteVector& scales = scales_[rows.tensor];
+        REQUIRE(payload_bytes == payload.size() / all * rows.rows);
+        REQUIRE(scale_bytes == scales.size() / all * rows.rows);
+        return {MutableBytes(payload).subspan(payload.size() / all * rows.first_row, payload_bytes),
+                MutableBytes(scales).subspan(scales.size() / all * rows.first_row, scale_bytes)};
+    }
+
     ByteVector file_;
     std::vector<ByteVector> package_files_;
     Model model_;
@@ -277,4 +332,467 @@ TEST_CASE("bounds prove what cannot overflow, and no more") {
     const auto headers = read_package(file, ReadDepth::headers);
     REQUIRE(headers);
     CHECK(std::isinf(headers->entries()[0].max_abs));
+}
+
+// ------------------------------------------------------------------------------ undo and exchange
+
+namespace {
+
+/// Stacks that name other tensors each, or the same ones.
+std::vector<Stack> some_stacks(const Stack& all) {
+    return {{all[0]},         {all[1], all[2]},         {all[3]}, {all[4]},
+            {all[5], all[4]}, {all[0], all[4], all[1]}, all};
+}
+
+/// The bytes that a stack gives on a fresh engine.
+std::string bytes_with(Dtype dtype, const Stack& stack, const ApplyOptions& options) {
+    Engine engine(dtype, mixed_packages());
+    engine.stack = stack;
+    return engine.expected(options);
+}
+
+/// Memory that counts what is out and gives only so many pieces.
+struct CountingMemory {
+    std::size_t left = std::numeric_limits<std::size_t>::max();
+    std::size_t calls = 0;
+    std::size_t pieces_out = 0;
+    std::size_t bytes_out = 0;
+
+    [[nodiscard]] Allocator allocator() {
+        Allocator allocator;
+        allocator.context = this;
+        allocator.allocate = [](void* context, std::size_t bytes, std::size_t alignment) -> void* {
+            auto& memory = *static_cast<CountingMemory*>(context);
+            ++memory.calls;
+            if (memory.left == 0) return nullptr;
+            --memory.left;
+            ++memory.pieces_out;
+            memory.bytes_out += bytes;
+            return std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
+        };
+        allocator.release = [](void* context, void* piece, std::size_t bytes, std::size_t) {
+            auto& memory = *static_cast<CountingMemory*>(context);
+            --memory.pieces_out;
+            memory.bytes_out -= bytes;
+            std::free(piece);
+        };
+        return allocator;
+    }
+};
+
+}  // namespace
+
+TEST_CASE("a stack exchanged for another leaves what the other makes of the base") {
+    for (const Dtype dtype : {Dtype::f32, Dtype::q8_0, Dtype::q4_0}) {
+        for (const bool lent : {true, false}) {
+            for (const std::size_t threads : {1U, 3U}) {
+                Engine engine(dtype, mixed_packages());
+                const std::string base = engine.bytes();
+                const std::vector<Stack> stacks = some_stacks(engine.stack);
+                if (!lent) engine.lend_nothing();
+                ApplyOptions options;
+                options.executor = make_executor(threads);
+                engine.stack = stacks[0];
+                auto applied = engine.apply(options);
+                REQUIRE(applied);
+                for (const Stack& stack : stacks) {
+                    const auto plan = plan_in_memory(engine.model(), stack);
+                    REQUIRE(plan);
+                    REQUIRE(applied->swap(*plan, options));
+                    CHECK(engine.bytes() == bytes_with(dtype, stack, options));
+                    CHECK(applied->state() == assembly_state(engine.base(), stack));
+                }
+                REQUIRE(applied->undo(options.executor));
+                CHECK(engine.bytes() == base);
+                CHECK(!applied->is_applied());
+                CHECK(applied->kept_bytes() == 0);
+            }
+        }
+    }
+}
+
+TEST_CASE("a thousand random transactions end in the base's bytes and in no more memory") {
+    for (const Dtype dtype : {Dtype::f32, Dtype::q8_0, Dtype::q4_0}) {
+        Engine engine(dtype, mixed_packages());
+        CountingMemory memory;
+        engine.allocator = memory.allocator();
+        const std::string base = engine.bytes();
+        const std::vector<Stack> stacks = some_stacks(engine.stack);
+        ApplyOptions options;
+        options.executor = make_executor(2);
+        std::vector<MemoryPlan> plans;
+        std::vector<std::string> expected;
+        for (const Stack& stack : stacks) {
+            plans.push_back(*plan_in_memory(engine.model(), stack));
+            expected.push_back(bytes_with(dtype, stack, options));
+        }
+        std::mt19937 random(7);
+        std::size_t most = 0;
+        std::size_t most_of_first_half = 0;
+        std::optional<Applied> applied;
+        for (int i = 0; i < 1000; ++i) {
+            const std::size_t next = random() % plans.size();
+            if (!applied) {
+                auto fresh = apply_in_memory(plans[next], options);
+                REQUIRE(fresh);
+                applied = std::move(*fresh);
+                REQUIRE(engine.bytes() == expected[next]);
+            } else if (random() % 3 == 0) {
+                REQUIRE(applied->undo(options.executor));
+                applied.reset();
+                REQUIRE(engine.bytes() == base);
+                REQUIRE(memory.bytes_out == 0);
+            } else {
+                REQUIRE(applied->swap(plans[next], options));
+                REQUIRE(engine.bytes() == expected[next]);
+            }
+            most = std::max(most, memory.bytes_out);
+            if (i == 499) most_of_first_half = most;
+        }
+        if (applied) REQUIRE(applied->undo());
+        applied.reset();
+        CHECK(engine.bytes() == base);
+        CHECK(most == most_of_first_half);
+        CHECK(memory.pieces_out == 0);
+    }
+}
+
+TEST_CASE("an undo that would not give the base back is refused") {
+    for (const Dtype dtype : {Dtype::f32, Dtype::q8_0, Dtype::q4_0}) {
+        Engine engine(dtype, mixed_packages());
+        const std::string base = engine.bytes();
+        auto applied = engine.apply();
+        REQUIRE(applied);
+        // Any byte of any tensor that the stack names.
+        for (MemoryTensor& tensor : engine.tensors) {
+            const auto names_it = [&](const StackMember& member) {
+                return std::ranges::any_of(member.package->entries(), [&](const auto& entry) {
+                    return entry.name_hash == tensor.name_hash;
+                });
+            };
+            if (std::ranges::none_of(engine.stack, names_it)) continue;
+            for (const MutableBytes span : {tensor.payload, tensor.scales}) {
+                if (span.empty()) continue;
+                for (const std::size_t at : {std::size_t{0}, span.size() / 2, span.size() - 1}) {
+                    const std::byte was = span[at];
+                    span[at] ^= std::byte{1};
+                    const std::string changed = engine.bytes();
+                    const Status undone = applied->undo();
+                    REQUIRE(!undone);
+                    REQUIRE(undone.error().size() == 1);
+                    CHECK(undone.error()[0].code == FindingCode::undo_stale);
+                    CHECK(undone.error()[0].tensor == tensor.name);
+                    const auto plan = plan_in_memory(engine.model(), engine.stack);
+                    const Status swapped = applied->swap(*plan);
+                    REQUIRE(!swapped);
+                    CHECK(swapped.error()[0].code == FindingCode::undo_stale);
+                    CHECK(engine.bytes() == changed);
+                    span[at] = was;
+                }
+            }
+        }
+        REQUIRE(applied->undo());
+        CHECK(engine.bytes() == base);
+        // And a second time.
+        const Status again = applied->undo();
+        REQUIRE(!again);
+        CHECK(again.error()[0].code == FindingCode::undo_stale);
+        CHECK(engine.bytes() == base);
+        // But a stack may come in again.
+        REQUIRE(applied->swap(*plan_in_memory(engine.model(), engine.stack)));
+        CHECK(engine.bytes() == engine.expected());
+    }
+}
+
+TEST_CASE("without a copy of the base there is no way back, and it says so") {
+    Engine engine(Dtype::q8_0, mixed_packages());
+    MemoryModel model = engine.model();
+    model.keep_base = false;
+    const auto plan = plan_in_memory(model, engine.stack);
+    REQUIRE(plan);
+    auto applied = apply_in_memory(*plan);
+    REQUIRE(applied);
+    CHECK(applied->kept_bytes() == 0);
+    const std::string after = engine.bytes();
+    CHECK(after == engine.expected());
+    CHECK(applied->undo().error()[0].code == FindingCode::undo_stale);
+    CHECK(applied->swap(*plan).error()[0].code == FindingCode::undo_stale);
+    CHECK(engine.bytes() == after);
+}
+
+TEST_CASE("an exchange that fails leaves the stack that was applied") {
+    for (const Dtype dtype : {Dtype::f32, Dtype::q8_0, Dtype::q4_0}) {
+        std::vector<ByteVector> packages = mixed_packages();
+        packages.push_back(
+            sample::dense_package({"layers.0.w2.weight"}, 1e38F, sample::wide_shape()));
+        packages.push_back(sample::dense_package({"norm.weight"}, 0.0F, sample::wide_shape()));
+        Engine engine(dtype, std::move(packages));
+        const Stack too_large(8, engine.stack[6]);
+        const Stack nothing{engine.stack[7]};
+        engine.stack.resize(6);
+        const std::string base = engine.bytes();
+        auto applied = engine.apply();
+        REQUIRE(applied);
+        const std::string before = engine.bytes();
+        const std::uint64_t state = applied->state();
+        const auto code_of = [&](const Stack& stack, const ApplyOptions& options = {}) {
+            const auto plan = plan_in_memory(engine.model(), stack);
+            REQUIRE(plan);
+            const Status swapped = applied->swap(*plan, options);
+            REQUIRE(!swapped);
+            CHECK(engine.bytes() == before);
+            CHECK(applied->state() == state);
+            return swapped.error()[0].code;
+        };
+        CHECK(code_of(too_large) == FindingCode::fused_non_finite);
+        CHECK(code_of(nothing) == FindingCode::zero_effect);
+        ApplyOptions options;
+        options.min_survival = 2.0;
+        CHECK(code_of(engine.stack, options) == FindingCode::survival_below_threshold);
+        options = {};
+        options.progress = [](std::uint64_t, std::uint64_t) { return false; };
+        CHECK(code_of(engine.stack, options) == FindingCode::output_failed);
+        options = {};
+        options.executor.concurrency = 2;
+        options.executor.parallel_for = [](std::size_t, const auto&) { throw 1; };
+        CHECK(code_of(engine.stack, options) == FindingCode::executor_failed);
+        options.executor.parallel_for = [](std::size_t, const auto&) {};
+        CHECK(code_of(engine.stack, options) == FindingCode::executor_failed);
+        // A bound that is wrong does not let an infinity in.
+        for (MemoryTensor& tensor : engine.tensors)
+            tensor.max_abs = 0.0F;
+        CHECK(code_of(too_large) == FindingCode::fused_non_finite);
+        REQUIRE(applied->undo());
+        CHECK(engine.bytes() == base);
+    }
+}
+
+TEST_CASE("a wrong bound is found out and everything put back") {
+    for (const Dtype dtype : {Dtype::f32, Dtype::q8_0, Dtype::q4_0}) {
+        // Every value near the top, whatever the engine says.
+        Engine engine(dtype,
+                      {sample::dense_package({"layers.0.w2.weight"}, 1e38F, sample::wide_shape())});
+        auto first = engine.apply();
+        REQUIRE(first);
+        for (MemoryTensor& tensor : engine.tensors)
+            tensor.max_abs = 0.0F;
+        const std::string before = engine.bytes();
+        bool refused = false;
+        for (int i = 0; i < 40 && !refused; ++i) {
+            const std::string now = engine.bytes();
+            const auto more = engine.apply();
+            if (more) continue;
+            refused = true;
+            CHECK(more.error()[0].code == FindingCode::fused_non_finite);
+            CHECK(engine.bytes() == now);
+        }
+        CHECK(refused);
+    }
+}
+
+TEST_CASE("access that fails at any call leaves what was there") {
+    for (const Dtype dtype : {Dtype::f32, Dtype::q8_0, Dtype::q4_0}) {
+        for (const std::size_t threads : {1U, 2U}) {
+            ApplyOptions options;
+            options.executor = make_executor(threads);
+            bool applied_at_last = false;
+            for (std::size_t calls = 0; !applied_at_last; ++calls) {
+                Engine engine(dtype, mixed_packages());
+                const std::string base = engine.bytes();
+                engine.lend_nothing(calls);
+                const auto plan = plan_in_memory(engine.model(), engine.stack);
+                REQUIRE(plan);
+                const auto applied = apply_in_memory(*plan, options);
+                applied_at_last = applied.has_value();
+                if (applied_at_last) {
+                    CHECK(engine.bytes() == bytes_with(dtype, engine.stack, options));
+                    break;
+                }
+                CHECK(applied.error()[0].code == FindingCode::output_failed);
+                // Once writing has begun and nothing can be written any more, there is no way
+                // back: the finding says so.
+                const bool torn =
+                    applied.error()[0].message.find("load the model anew") != std::string::npos;
+                CHECK((torn || engine.bytes() == base));
+                REQUIRE(calls < 10'000);
+            }
+        }
+    }
+}
+
+TEST_CASE("one write that fails is undone, in an application, an exchange and an undo") {
+    for (const Dtype dtype : {Dtype::f32, Dtype::q8_0, Dtype::q4_0}) {
+        bool reached_the_end = false;
+        for (std::size_t bad = 0; !reached_the_end; ++bad) {
+            Engine engine(dtype, mixed_packages());
+            const std::string base = engine.bytes();
+            const Stack all = engine.stack;
+            engine.lend_nothing();
+            std::size_t writes = 0;
+            std::size_t bad_write = std::numeric_limits<std::size_t>::max();
+            const auto write = engine.access.write;
+            engine.access.write = [&](const RowRange& rows, Bytes payload, Bytes scales) {
+                if (writes++ == bad_write) throw 1;
+                return write(rows, payload, scales);
+            };
+            engine.stack = {all[0], all[1]};
+            bad_write = bad;
+            auto applied = engine.apply();
+            bool failed = !applied.has_value();
+            if (failed) {
+                CHECK(applied.error()[0].code == FindingCode::output_failed);
+                REQUIRE(engine.bytes() == base);
+                bad_write = std::numeric_limits<std::size_t>::max();
+                applied = engine.apply();
+            }
+            REQUIRE(applied);
+            const std::string first = engine.bytes();
+            const auto plan = plan_in_memory(engine.model(), {{all[4], all[0]}});
+            writes = 0;
+            bad_write = bad;
+            if (!applied->swap(*plan)) {
+                failed = true;
+                REQUIRE(engine.bytes() == first);
+                bad_write = std::numeric_limits<std::size_t>::max();
+                REQUIRE(applied->swap(*plan));
+            }
+            const std::string second = engine.bytes();
+            writes = 0;
+            bad_write = bad;
+            if (!applied->undo()) {
+                failed = true;
+                REQUIRE(engine.bytes() == second);
+                bad_write = std::numeric_limits<std::size_t>::max();
+                REQUIRE(applied->undo());
+            }
+            REQUIRE(engine.bytes() == base);
+            reached_the_end = !failed;
+            REQUIRE(bad < 10'000);
+        }
+    }
+}
+
+TEST_CASE("the engine rests while its weights change, and only then") {
+    Engine engine(Dtype::q8_0, mixed_packages());
+    const std::string base = engine.bytes();
+    std::string calls;
+    std::string at_begin;
+    std::string at_end;
+    bool says = true;
+    engine.quiescence.begin = [&] {
+        calls += 'b';
+        at_begin = engine.bytes();
+        return says;
+    };
+    engine.quiescence.end = [&] {
+        calls += 'e';
+        at_end = engine.bytes();
+    };
+    auto applied = engine.apply();
+    REQUIRE(applied);
+    CHECK(calls == "be");
+    CHECK(at_begin == base);
+    CHECK(at_end == engine.expected());
+    REQUIRE(applied->undo());
+    CHECK(calls == "bebe");
+    CHECK(at_end == base);
+
+    says = false;
+    CHECK(refusal(engine) == FindingCode::output_failed);
+    CHECK(calls == "bebeb");
+    engine.quiescence.begin = []() -> bool { throw 1; };
+    CHECK(refusal(engine) == FindingCode::output_failed);
+    // What fails before is found without disturbing anybody.
+    calls.clear();
+    engine.quiescence.begin = [&] {
+        calls += 'b';
+        return true;
+    };
+    ApplyOptions options;
+    options.min_survival = 2.0;
+    CHECK(refusal(engine, options) == FindingCode::survival_below_threshold);
+    CHECK(calls.empty());
+}
+
+TEST_CASE("memory that runs out at any piece is a finding, and nothing changes") {
+    for (const Dtype dtype : {Dtype::f32, Dtype::q8_0, Dtype::q4_0}) {
+        for (const bool lent : {true, false}) {
+            Engine engine(dtype, mixed_packages());
+            if (!lent) engine.lend_nothing();
+            CountingMemory memory;
+            engine.allocator = memory.allocator();
+            const std::string base = engine.bytes();
+            const Stack all = engine.stack;
+            const auto other = plan_in_memory(engine.model(), {{all[4], all[0]}});
+            const auto plan = plan_in_memory(engine.model(), all);
+            REQUIRE(plan);
+            ApplyOptions options;
+            options.survival = true;
+            const auto until_it_works = [&](auto&& act, const std::string& before) {
+                for (std::size_t pieces = 0;; ++pieces) {
+                    const std::size_t out = memory.pieces_out;
+                    memory.left = pieces;
+                    const auto code = act();
+                    if (!code) break;
+                    CHECK(*code == FindingCode::out_of_memory);
+                    REQUIRE(engine.bytes() == before);
+                    REQUIRE(memory.pieces_out == out);
+                    REQUIRE(pieces < 10'000);
+                }
+            };
+            const auto code_of = [](const Status& status) {
+                return status ? std::nullopt : std::optional(status.error()[0].code);
+            };
+            std::optional<Applied> applied;
+            until_it_works(
+                [&]() -> std::optional<FindingCode> {
+                    auto now = apply_in_memory(*plan, options);
+                    if (!now) return now.error()[0].code;
+                    applied = std::move(*now);
+                    return std::nullopt;
+                },
+                base);
+            CHECK(memory.calls > 20);
+            until_it_works([&] { return code_of(applied->swap(*other, options)); }, engine.bytes());
+            until_it_works([&] { return code_of(applied->undo()); }, engine.bytes());
+            CHECK(engine.bytes() == base);
+            applied.reset();
+            CHECK(memory.pieces_out == 0);
+        }
+    }
+}
+
+TEST_CASE("a plan for another engine is not exchanged") {
+    Engine engine(Dtype::q8_0, mixed_packages());
+    Engine other(Dtype::q8_0, mixed_packages());
+    auto applied = engine.apply();
+    REQUIRE(applied);
+    const std::string before = engine.bytes();
+    const std::string others = other.bytes();
+    const Status swapped = applied->swap(*plan_in_memory(other.model(), other.stack));
+    REQUIRE(!swapped);
+    CHECK(swapped.error()[0].code == FindingCode::bad_view);
+    CHECK(engine.bytes() == before);
+    CHECK(other.bytes() == others);
+}
+
+TEST_CASE("half of what an engine lends is refused") {
+    const auto refused = [](auto&& change) {
+        Engine engine(Dtype::f32, mixed_packages());
+        MemoryModel model = engine.model();
+        change(model);
+        const auto plan = plan_in_memory(model, engine.stack);
+        return !plan && plan.error()[0].code == FindingCode::bad_view;
+    };
+    CHECK(refused([](MemoryModel& m) {
+        m.access.read = [](const RowRange&, MutableBytes, MutableBytes) { return true; };
+    }));
+    CHECK(refused([](MemoryModel& m) {
+        m.access.write = [](const RowRange&, Bytes, Bytes) { return true; };
+    }));
+    CHECK(refused([](MemoryModel& m) { m.quiescence.begin = [] { return true; }; }));
+    CHECK(refused([](MemoryModel& m) { m.quiescence.end = [] {}; }));
+    CHECK(refused([](MemoryModel& m) {
+        m.allocator.allocate = [](void*, std::size_t, std::size_t) -> void* { return nullptr; };
+    }));
 }
