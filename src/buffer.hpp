@@ -16,6 +16,26 @@
 
 namespace trlm::adapt {
 
+/// Memory from an allocator, or from the program's heap where that has no functions; null when
+/// there is none left.
+[[nodiscard]] inline void* take_memory(const Allocator& allocator, std::size_t bytes,
+                                       std::size_t alignment) noexcept {
+    if (allocator.allocate != nullptr) {
+        return allocator.allocate(allocator.context, bytes, alignment);
+    }
+    return ::operator new (bytes, std::align_val_t{alignment}, std::nothrow);
+}
+
+/// Gives memory back where it came from.
+inline void give_memory(const Allocator& allocator, void* memory, std::size_t bytes,
+                        std::size_t alignment) noexcept {
+    if (allocator.allocate != nullptr) {
+        allocator.release(allocator.context, memory, bytes, alignment);
+    } else {
+        ::operator delete (memory, std::align_val_t{alignment});
+    }
+}
+
 /// Some elements of type T. Trivial ones are not initialized.
 template <class T>
 class Buffer {
@@ -61,7 +81,7 @@ public:
     void clear() noexcept {
         if (data_ == nullptr) return;
         std::destroy_n(data_, size_);
-        give_back();
+        give_memory(allocator_, data_, bytes_, alignment());
         data_ = nullptr;
         size_ = 0;
     }
@@ -77,17 +97,16 @@ private:
     static constexpr std::size_t huge_page = std::size_t{2} << 20;
     static constexpr std::size_t cache_line = 64;
 
-    [[nodiscard]] bool is_large() const noexcept { return bytes_ >= 2 * huge_page; }
+    [[nodiscard]] bool is_large() const noexcept {
+        return allocator_.allocate == nullptr && bytes_ >= 2 * huge_page;
+    }
     [[nodiscard]] std::size_t alignment() const noexcept {
         static_assert(alignof(T) <= cache_line);
         return is_large() ? huge_page : cache_line;
     }
 
     [[nodiscard]] void* take() const noexcept {
-        if (allocator_.allocate != nullptr) {
-            return allocator_.allocate(allocator_.context, bytes_, cache_line);
-        }
-        void* memory = ::operator new (bytes_, std::align_val_t{alignment()}, std::nothrow);
+        void* memory = take_memory(allocator_, bytes_, alignment());
 #if defined(MADV_HUGEPAGE)
         // Advice only: a page fault costs as much as a pass over a small page. The rest of the
         // last huge page stays small, as it may belong to others.
@@ -96,14 +115,6 @@ private:
         }
 #endif
         return memory;
-    }
-
-    void give_back() const noexcept {
-        if (allocator_.allocate != nullptr) {
-            allocator_.release(allocator_.context, data_, bytes_, cache_line);
-        } else {
-            ::operator delete (data_, std::align_val_t{alignment()});
-        }
     }
 
     void swap(Buffer& other) noexcept {

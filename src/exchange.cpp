@@ -124,10 +124,10 @@ std::span<const Fault> Exchange::faults() const noexcept {
 
 /// One job for each tensor that either stack names.
 bool Exchange::find_jobs() noexcept {
-    const std::size_t planned = in_ == nullptr ? 0 : in_->tensors.size();
+    const std::size_t planned = in_.size();
     if (!jobs_.allocate(allocator_, planned + out_.size())) return false;
     for (std::size_t i = 0; i < planned; ++i)
-        jobs_[i].planned = &in_->tensors[i];
+        jobs_[i].planned = &in_[i];
     std::size_t count = planned;
     for (HeldTensor& held : out_) {
         const auto names_it = [&](const Job& job) {

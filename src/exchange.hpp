@@ -23,6 +23,14 @@ struct Fault {
     std::uint64_t place = 0;      ///< first element, row or block (`fused_non_finite`)
 };
 
+/// A tensor that a stack will change.
+struct ExchangeTensor {
+    MemoryTensor target;
+    std::span<const PlannedDelta> deltas;
+    bool proven_finite = false;  ///< bounds show that no fused value or scale can overflow
+    std::size_t index = 0;       ///< into `MemoryModel::tensors`
+};
+
 /// A tensor that the stack in memory has changed.
 struct HeldTensor {
     MemoryTensor target;
@@ -47,8 +55,8 @@ class Exchange {
 public:
     /// One tensor with all that its change needs.
     struct Job {
-        const MemoryPlan::Tensor* planned = nullptr;  ///< null: only the base comes back
-        HeldTensor* before = nullptr;                 ///< null: the stack that goes did not name it
+        const ExchangeTensor* planned = nullptr;  ///< null: only the base comes back
+        HeldTensor* before = nullptr;             ///< null: the stack that goes did not name it
         TensorFuser fuser;
         HeldTensor after;
         Buffer<kernels::RowSurvival> rows;  ///< when survival is asked for
@@ -61,10 +69,11 @@ public:
         }
     };
 
-    /// `out` is what the stack that goes has changed, `in` the one that comes, or null. All of it
-    /// must outlive the exchange.
-    Exchange(std::span<HeldTensor> out, const MemoryPlan* in, const TileAccess& access,
-             const Allocator& allocator, const Executor& executor) noexcept
+    /// `out` is what the stack that goes has changed, `in` what the one that comes will change. All
+    /// of it must outlive the exchange.
+    Exchange(std::span<HeldTensor> out, std::span<const ExchangeTensor> in,
+             const TileAccess& access, const Allocator& allocator,
+             const Executor& executor) noexcept
         : out_(out), in_(in), access_(access), allocator_(allocator), executor_(executor) {}
 
     /// Takes all memory.
@@ -158,7 +167,7 @@ private:
     [[nodiscard]] bool write(const Job& job, const Tile& tile, const OldTile& bytes) const noexcept;
 
     std::span<HeldTensor> out_;
-    const MemoryPlan* in_;
+    std::span<const ExchangeTensor> in_;
     const TileAccess& access_;
     const Allocator& allocator_;
     const Executor& executor_;

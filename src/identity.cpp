@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <vector>
 
+#include "layout_record.hpp"
 #include "trlm/adapt/bytes.hpp"
 #include "trlm/adapt/checksum.hpp"
 
@@ -16,34 +17,13 @@ std::uint64_t tensor_layout_checksum(std::span<const LayoutEntry> tensors) {
         ascending.begin(), ascending.end(),
         [](const LayoutEntry& a, const LayoutEntry& b) { return a.name_hash < b.name_hash; });
     Xxh3 hash;
-    hash.update(as_bytes("TRLMLAY1"));
+    hash.update(as_bytes(layout_magic));
     for (const LayoutEntry& tensor : ascending) {
-        std::array<std::byte, 28> record{};
-        store(record, 0, tensor.name_hash);
-        store(record, 8, tensor.shape.rank);
-        store(record, 12, tensor.shape.dims);
+        std::array<std::byte, layout_record_bytes> record{};
+        store_layout_record(record, tensor);
         hash.update(record);
     }
     return hash.checksum();
-}
-
-std::uint64_t initial_state(const Identity& identity) noexcept {
-    std::array<std::byte, 32> record{};
-    store(record, 0, identity.model_flags);
-    store(record, 4, identity.tensor_count);
-    store(record, 8, identity.parameter_count);
-    store(record, 16, identity.tensor_layout_checksum);
-    store(record, 24, identity.tokenizer_checksum);
-    return xxh3_64(record);
-}
-
-std::uint64_t next_state(std::uint64_t state, std::uint64_t package_checksum,
-                         float strength) noexcept {
-    std::array<std::byte, 20> record{};
-    store(record, 0, state);
-    store(record, 8, package_checksum);
-    store(record, 16, strength);
-    return xxh3_64(record);
 }
 
 }  // namespace trlm::adapt

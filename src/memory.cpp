@@ -10,175 +10,91 @@
 #include "guard.hpp"
 #include "quietly.hpp"
 #include "stack_rules.hpp"
-#include "trlm/adapt/checked.hpp"
-#include "trlm/adapt/limits.hpp"
 #include "trlm/adapt/simd.hpp"
+#include "view_rules.hpp"
 
 namespace trlm::adapt {
 namespace {
 
 // --------------------------------------------------------------------- the engine's description
 
-class ViewChecker {
-public:
-    explicit ViewChecker(const MemoryModel& model) : model_(model) {}
-
-    [[nodiscard]] Findings run() {
-        check_lent();
-        for (const MemoryTensor& tensor : model_.tensors)
-            check(tensor);
-        check_overlaps();
-        check_identity();
-        return std::move(findings_);
-    }
-
-private:
-    void check_lent() {
-        const auto half = [&](bool first, bool second, std::string_view what) {
-            if (first == second) return;
-            findings_.add(make_finding(FindingCode::bad_view,
-                                       fmt::format("of {} only one is given; give both", what)));
-        };
-        half(model_.access.read != nullptr, model_.access.write != nullptr,
-             "the access's read and write");
-        half(model_.allocator.allocate != nullptr, model_.allocator.release != nullptr,
-             "the allocator's allocate and release");
-        half(model_.quiescence.begin != nullptr, model_.quiescence.end != nullptr,
-             "the quiescence's begin and end");
-    }
-
-    void complain(const MemoryTensor& tensor, std::string message) {
-        Finding finding = make_finding(FindingCode::bad_view, std::move(message));
-        finding.tensor = tensor_label(tensor.name, tensor.name_hash);
-        findings_.add(std::move(finding));
-    }
-
-    void check(const MemoryTensor& tensor) {
-        if (!is_supported(tensor.dtype)) {
-            Finding finding =
-                make_finding(FindingCode::unsupported_dtype,
-                             fmt::format("dtype {} is not f32 (1), q8_0 (2) or q4_0 (3)",
-                                         static_cast<std::uint32_t>(tensor.dtype)));
-            finding.tensor = tensor_label(tensor.name, tensor.name_hash);
-            findings_.add(std::move(finding));
-            return;
-        }
-        if (!tensor.name.empty() && tensor_name_hash(tensor.name) != tensor.name_hash) {
-            complain(tensor, "its name does not have its name hash");
-        }
-        if (!check_shape(tensor)) return;
-        check_block_size(tensor);
-        if (tensor.max_abs && !(*tensor.max_abs >= 0.0F)) {
-            complain(tensor, "its max_abs is negative or not a number");
-        }
-        const bool accessed = tensor.payload.empty() && tensor.scales.empty();
-        if (accessed && model_.access.read && model_.access.write) return;
-        check_span(tensor, "payload", tensor.payload, payload_bytes(tensor.dtype, tensor.shape),
-                   tensor.dtype == Dtype::f32);
-        check_span(
-            tensor, "scales", tensor.scales,
-            scale_count(tensor.dtype, tensor.shape, tensor.block_size) * CheckedSize(sizeof(float)),
-            true);
-    }
-
-    [[nodiscard]] bool check_shape(const MemoryTensor& tensor) {
-        const Shape& shape = tensor.shape;
-        bool good = shape.rank >= 1 && shape.rank <= limits::tensor_rank;
-        for (std::uint32_t i = 0; i < limits::tensor_rank; ++i) {
-            const std::uint32_t dim = shape.dims[i];
-            good = good && dim >= 1 && dim <= limits::dim && (i < shape.rank || dim == 1);
-        }
-        if (!good || !shape.elements().fits(limits::elements)) {
-            complain(tensor,
-                     "its shape has a rank outside 1 to 4, a dimension of 0 or above "
-                     "2147483647, an unused one that is not 1, or more than 2^40 elements");
-            return false;
-        }
-        return true;
-    }
-
-    void check_block_size(const MemoryTensor& tensor) {
-        const std::uint64_t cols = tensor.shape.cols();
-        const std::uint32_t size = tensor.block_size;
-        const bool good = tensor.dtype == Dtype::f32 ? size == 0
-                          : tensor.dtype == Dtype::q8_0
-                              ? size == cols
-                              : size > 0 && size % 2 == 0 && cols % size == 0;
-        if (!good) {
-            complain(tensor, fmt::format("block size {} does not fit {} with {} columns", size,
-                                         to_string(tensor.dtype), cols));
-        }
-    }
-
-    void check_span(const MemoryTensor& tensor, std::string_view what, MutableBytes span,
-                    CheckedSize expected, bool of_floats) {
-        if (span.size() != expected.value()) {
-            complain(tensor, fmt::format("its {} span has {} bytes, but dtype and shape need {}",
-                                         what, span.size(), expected.value()));
-            return;
-        }
-        if (span.empty()) return;
-        if (span.data() == nullptr) {
-            complain(tensor, fmt::format("its {} span is null", what));
-            return;
-        }
-        const auto address = reinterpret_cast<std::uintptr_t>(span.data());
-        if (of_floats && address % alignof(float) != 0) {
-            complain(tensor, fmt::format("its {} span is not aligned for f32", what));
-        }
-        spans_.push_back({address, span.size(), &tensor});
-    }
-
-    void check_overlaps() {
-        std::ranges::sort(spans_, {}, &Span::begin);
-        for (std::size_t i = 1; i < spans_.size(); ++i) {
-            const Span& before = spans_[i - 1];
-            if (before.begin + before.size > spans_[i].begin) {
-                complain(*spans_[i].tensor,
-                         fmt::format("its memory overlaps that of {}",
-                                     tensor_label(before.tensor->name, before.tensor->name_hash)));
-            }
-        }
-    }
-
-    /// An identity that is not that of the tensors would let a wrong adapter pass.
-    void check_identity() {
-        if (findings_.has_errors()) return;
-        std::vector<LayoutEntry> layout;
-        CheckedSize parameters = 0;
-        for (const MemoryTensor& tensor : model_.tensors) {
-            layout.push_back({tensor.name_hash, tensor.shape});
-            parameters = parameters + tensor.shape.elements();
-        }
-        std::ranges::sort(layout, {}, &LayoutEntry::name_hash);
-        for (std::size_t i = 1; i < layout.size(); ++i) {
-            if (layout[i].name_hash == layout[i - 1].name_hash) {
-                Finding finding = make_finding(FindingCode::bad_view, "it is described twice");
-                finding.tensor = tensor_label({}, layout[i].name_hash);
-                findings_.add(std::move(finding));
-            }
-        }
-        const Identity& identity = model_.identity;
-        if (identity.tensor_count != model_.tensors.size() ||
-            identity.parameter_count != parameters.value() ||
-            identity.tensor_layout_checksum != tensor_layout_checksum(layout)) {
-            findings_.add(make_finding(
-                FindingCode::bad_view,
-                "the model's identity is not that of the tensors described: its tensor count, "
-                "parameter count or layout checksum differs"));
-        }
-    }
-
-    struct Span {
-        std::uintptr_t begin = 0;
-        std::size_t size = 0;
-        const MemoryTensor* tensor = nullptr;
+std::string in_words(const ViewFault& fault, const MemoryModel& model) {
+    const auto& tensor =
+        fault.tensor == ViewFault::no_tensor ? MemoryTensor{} : model.tensors[fault.tensor];
+    const auto size = [&](std::string_view what, MutableBytes span, CheckedSize expected) {
+        return fmt::format("its {} span has {} bytes, but dtype and shape need {}", what,
+                           span.size(), expected.value());
     };
+    switch (fault.defect) {
+        case ViewDefect::half_an_access:
+            return "of the access's read and write only one is given; give both";
+        case ViewDefect::half_an_allocator:
+            return "of the allocator's allocate and release only one is given; give both";
+        case ViewDefect::half_a_quiescence:
+            return "of the quiescence's begin and end only one is given; give both";
+        case ViewDefect::identity_differs:
+            return "the model's identity is not that of the tensors described: its tensor count, "
+                   "parameter count or layout checksum differs";
+        case ViewDefect::dtype_unknown:
+            return fmt::format("dtype {} is not f32 (1), q8_0 (2) or q4_0 (3)",
+                               static_cast<std::uint32_t>(tensor.dtype));
+        case ViewDefect::name_differs:
+            return "its name does not have its name hash";
+        case ViewDefect::shape_bad:
+            return "its shape has a rank outside 1 to 4, a dimension of 0 or above 2147483647, an "
+                   "unused one that is not 1, or more than 2^40 elements";
+        case ViewDefect::block_size_bad:
+            return fmt::format("block size {} does not fit {} with {} columns", tensor.block_size,
+                               to_string(tensor.dtype), tensor.shape.cols());
+        case ViewDefect::bound_bad:
+            return "its max_abs is negative or not a number";
+        case ViewDefect::payload_size:
+            return size("payload", tensor.payload, payload_bytes(tensor.dtype, tensor.shape));
+        case ViewDefect::scales_size:
+            return size("scales", tensor.scales,
+                        scale_count(tensor.dtype, tensor.shape, tensor.block_size) *
+                            CheckedSize(sizeof(float)));
+        case ViewDefect::payload_null:
+            return "its payload span is null";
+        case ViewDefect::scales_null:
+            return "its scales span is null";
+        case ViewDefect::payload_misaligned:
+            return "its payload span is not aligned for f32";
+        case ViewDefect::scales_misaligned:
+            return "its scales span is not aligned for f32";
+        case ViewDefect::overlaps: {
+            const MemoryTensor& other = model.tensors[fault.other];
+            return fmt::format("its memory overlaps that of {}",
+                               tensor_label(other.name, other.name_hash));
+        }
+        case ViewDefect::named_twice:
+            return "it is described twice";
+    }
+    return {};
+}
 
-    const MemoryModel& model_;
-    std::vector<Span> spans_;
-    Findings findings_;
-};
+Finding described(const ViewFault& fault, const MemoryModel& model) {
+    Finding finding =
+        make_finding(fault.defect == ViewDefect::dtype_unknown ? FindingCode::unsupported_dtype
+                                                               : FindingCode::bad_view,
+                     in_words(fault, model));
+    if (fault.tensor != ViewFault::no_tensor) {
+        const MemoryTensor& tensor = model.tensors[fault.tensor];
+        finding.tensor = tensor_label(tensor.name, tensor.name_hash);
+    }
+    return finding;
+}
+
+Findings check_description(const MemoryModel& model) {
+    Findings findings;
+    const bool enough_memory =
+        check_views(model, [&](const ViewFault& fault) { findings.add(described(fault, model)); });
+    if (!enough_memory) {
+        findings.add(make_finding(FindingCode::out_of_memory,
+                                  "the allocator has no memory left to check the tensors with"));
+    }
+    return findings;
+}
 
 TensorView view_of(const MemoryTensor& tensor) {
     return {tensor.name,       tensor.name_hash, tensor.dtype, tensor.shape,
@@ -331,7 +247,10 @@ Result<ApplyReport> exchange_stacks(const Request& request, Buffer<HeldTensor>& 
     if (Status known = check_simd_target(options.simd_target); !known) {
         return failure(std::move(known.error()));
     }
-    Exchange exchange(request.out, &plan, plan.access, plan.allocator, options.executor);
+    std::vector<ExchangeTensor> in;
+    for (const MemoryPlan::Tensor& tensor : plan.tensors)
+        in.push_back({tensor.target, tensor.deltas, tensor.proven_finite, tensor.index});
+    Exchange exchange(request.out, in, plan.access, plan.allocator, options.executor);
     const bool survival = options.survival || options.min_survival.has_value();
     if (!held.allocate(plan.allocator, plan.tensors.size()) ||
         !exchange.prepare(
@@ -366,7 +285,7 @@ Result<ApplyReport> exchange_stacks(const Request& request, Buffer<HeldTensor>& 
 
 Result<MemoryPlan> plan_in_memory(const MemoryModel& model, std::span<const StackMember> stack) {
     return guarded([&]() -> Result<MemoryPlan> {
-        Findings findings = ViewChecker(model).run();
+        Findings findings = check_description(model);
         if (findings.has_errors()) return failure(std::move(findings));
         std::map<std::uint64_t, const MemoryTensor*> by_hash;
         for (const MemoryTensor& tensor : model.tensors)
@@ -535,7 +454,7 @@ Status Applied::undo(const Executor& executor) {
     return guarded([&]() -> Status {
         if (Status can = can_be_undone(state_->applied, state_->host.keep_base); !can) return can;
         const std::span<HeldTensor> out(state_->held.data(), state_->held.size());
-        Exchange exchange(out, nullptr, state_->host.access, state_->host.allocator, executor);
+        Exchange exchange(out, {}, state_->host.access, state_->host.allocator, executor);
         if (!exchange.prepare({}) || !exchange.verify()) return failure(described(exchange));
         if (Status changed = change_at_rest(exchange, state_->host.quiescence); !changed) {
             return changed;

@@ -743,20 +743,7 @@ Result<Package> read_package(Bytes file, ReadDepth depth, const Progress& progre
 
 Delta Package::delta(std::size_t index) const noexcept {
     if (index >= entries_.size()) return DenseDelta{};
-    const PackageEntry& entry = entries_[index];
-    const format::PayloadParts parts = format::payload_parts(kind_, entry);
-    const Bytes payload = slice(bytes_, entry.payload_offset, entry.payload_length);
-    const Bytes first = slice(payload, 0, parts.first.value());
-    const Bytes second = slice(payload, parts.second_offset().value(), parts.second.value());
-    switch (kind_) {
-        case PackageKind::sparse:
-            return SparseDelta{entry.encoding, entry.count, first, second};
-        case PackageKind::low_rank:
-            return LowRankDelta{entry.rank, entry.scale, first, second};
-        case PackageKind::dense:
-            break;
-    }
-    return DenseDelta{second};
+    return format::delta_of(bytes_, kind_, entries_[index]);
 }
 
 std::string_view to_string(PackageKind kind) noexcept {

@@ -141,6 +141,24 @@ struct PayloadParts {
     return {0, value_bytes * elements};
 }
 
+/// The payload of an entry that is right.
+[[nodiscard]] inline Delta delta_of(Bytes file, PackageKind kind,
+                                    const PackageEntry& entry) noexcept {
+    const PayloadParts parts = payload_parts(kind, entry);
+    const Bytes payload = slice(file, entry.payload_offset, entry.payload_length);
+    const Bytes first = slice(payload, 0, parts.first.value());
+    const Bytes second = slice(payload, parts.second_offset().value(), parts.second.value());
+    switch (kind) {
+        case PackageKind::sparse:
+            return SparseDelta{entry.encoding, entry.count, first, second};
+        case PackageKind::low_rank:
+            return LowRankDelta{entry.rank, entry.scale, first, second};
+        case PackageKind::dense:
+            break;
+    }
+    return DenseDelta{second};
+}
+
 /// The share of the listed tensors' elements that an ASP1 stores, as its header states it. Needs
 /// the arithmetic's floating-point environment.
 [[nodiscard]] inline float retention_of(std::uint64_t stored, std::uint64_t elements) noexcept {

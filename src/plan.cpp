@@ -2,9 +2,8 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 
-#include "fp_environment.hpp"
+#include "bounds.hpp"
 #include "guard.hpp"
 
 namespace trlm::adapt {
@@ -142,27 +141,8 @@ Status plan_anew(ApplyPlan& plan) {
 }  // namespace
 
 PlannedDelta planned_delta(const Package& package, std::size_t index, float strength) noexcept {
-    const FpEnvironment environment;
     const PackageEntry& entry = package.entries()[index];
-    double max_abs = std::fabs(static_cast<double>(strength)) * entry.max_abs;
-    if (package.kind() == PackageKind::low_rank) {
-        // Neither the sum over k nor the factor in front of it may overflow on the way.
-        const double sum = static_cast<double>(entry.rank) * entry.max_abs * entry.max_abs_b;
-        const double factor = std::fabs(static_cast<double>(strength) * entry.scale);
-        max_abs = std::max({sum, factor, sum * factor});
-    }
-    return {package.delta(index), strength, max_abs};
-}
-
-bool proves_finite(double max_abs, std::span<const PlannedDelta> deltas) noexcept {
-    const FpEnvironment environment;
-    // Each of at most a few thousand roundings enlarges a value by 2^-24 of it at most. Below 2^127
-    // a value is finite, and so small that its scale (a 127th, 7th or 8th of it) is in bounds.
-    constexpr double roundings = 1.0 + 0x1p-10;
-    constexpr double limit = 0x1p127;
-    for (const PlannedDelta& delta : deltas)
-        max_abs += delta.max_abs;
-    return max_abs * roundings < limit;
+    return bounded_delta(package.delta(index), strength, {entry.max_abs, entry.max_abs_b});
 }
 
 std::string_view to_string(OutputDtype output_dtype) noexcept {

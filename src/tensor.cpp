@@ -1,12 +1,6 @@
 #include "trlm/adapt/tensor.hpp"
 
-#include <fmt/format.h>
-
 namespace trlm::adapt {
-
-std::string tensor_label(std::string_view name, std::uint64_t name_hash) {
-    return name.empty() ? fmt::format("0x{:016x}", name_hash) : std::string(name);
-}
 
 std::string_view to_string(Dtype dtype) noexcept {
     switch (dtype) {
@@ -18,14 +12,6 @@ std::string_view to_string(Dtype dtype) noexcept {
             return "q4_0";
     }
     return "unsupported";
-}
-
-std::string to_string(const Shape& shape) {
-    std::string text = "[";
-    for (std::uint32_t i = 0; i < shape.rank; ++i) {
-        text += fmt::format("{}{}", i == 0 ? "" : ", ", shape.dims[i]);
-    }
-    return text + "]";
 }
 
 CheckedSize payload_bytes(Dtype dtype, const Shape& shape) noexcept {
