@@ -1,5 +1,6 @@
 #include <cstdint>
 #include <cstdio>
+#include <filesystem>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -27,7 +28,8 @@ adapt::Result<Answer> ask(Engine& engine, const std::string& name, const TextOpt
     if (auto done = engine.write(options.prompt, options.tokens, options.sampling, append); !done) {
         return adapt::failure(std::move(done.error()));
     }
-    std::printf("%s\n\n", answer.text.c_str());
+    answer.text += "\n\n";
+    std::fwrite(answer.text.data(), 1, answer.text.size(), stdout);  // it may hold any bytes
     return answer;
 }
 
@@ -47,7 +49,7 @@ adapt::Status chat_demo(const EngineOptions& options, const TextOptions& text) {
         auto adapters = read_adapters({&argument, 1});
         if (!adapters) return adapt::failure(std::move(adapters.error()));
         if (auto put = engine.adapters().put(std::move(*adapters)); !put) return put;
-        const auto answer = ask(engine, argument, text);
+        const auto answer = ask(engine, std::filesystem::path(argument).filename().string(), text);
         if (!answer) return adapt::failure(answer.error());
     }
     if (auto out = engine.adapters().take_out(); !out) return out;

@@ -1,9 +1,11 @@
 // A small inference engine for SLM1 models, built on trlm::adapt as any other program would be.
 
+#include <charconv>
 #include <cstdio>
 #include <exception>
 #include <limits>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include <CLI/CLI.hpp>
@@ -23,15 +25,19 @@ struct Arguments {
     EvaluateOptions evaluate;
 };
 
-constexpr double any_number = std::numeric_limits<double>::max();
-
-/// An option with a whole number. The range is there for -1, which CLI11 takes for a large number.
+/// An option with a whole number. CLI11 itself would take -1, and numbers past the largest.
 template <class T>
-CLI::Option* add_number(CLI::App& command, const char* name, T& value, const char* description,
-                        double largest = any_number) {
-    return command.add_option(name, value, description)
-        ->check(CLI::Range(0.0, largest).description(""))
-        ->type_name("N");
+CLI::Option* add_number(CLI::App& command, const std::string& name, T& value,
+                        const char* description, T largest = std::numeric_limits<T>::max()) {
+    const auto read = [&value, name, largest](const std::string& text) {
+        const char* const end = text.data() + text.size();
+        const auto [stop, error] = std::from_chars(text.data(), end, value);
+        if (stop != end || error != std::errc{} || value > largest) {
+            throw CLI::ValidationError(
+                name, "\"" + text + "\" is not a whole number up to " + std::to_string(largest));
+        }
+    };
+    return command.add_option_function<std::string>(name, read, description)->type_name("N");
 }
 
 CLI::App& add_command(CLI::App& app, EngineOptions& engine, const char* name,
@@ -56,7 +62,8 @@ void add_engine_options(CLI::App& command, EngineOptions& options) {
                     "nearest, stochastic:SEED or adaptive:SEED\n"
                     "(default adaptive:0)")
         ->type_name("MODE");
-    add_number(command, "--threads", options.threads, "Default 0: one per processor", 1024);
+    add_number(command, "--threads", options.threads, "Default 0: one per processor",
+               std::size_t{1024});
 }
 
 void add_text_options(CLI::App& command, TextOptions& options) {

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Checks that what the documents show is what the program does.
 
-usage: check_docs.py --cli PATH --repo ROOT [--only NAME]
+usage: check_docs.py --cli PATH --repo ROOT [--program PATH]... [--only NAME]
 
 Needs nothing but Python 3 and bash. Two checks need more and say so when they are skipped: the JSON
 schemas are validated with python3-jsonschema, hashes are recomputed with the xxHash library.
@@ -12,6 +12,7 @@ What the documents may hold:
                             stdout and stderr together. A line "..." stands for any lines, "..."
                             inside a line for any text. A command must exit with 0, unless the next
                             one is "echo $?".
+  <!-- needs: NAME -->      the document's commands run only where `--program` gives NAME.
   ```hexdump FILE           offset, 16 bytes, text, remark; compared with the file. "..." skips.
   ```hexdump apply ARGS     the same for the output of that command.
   <!-- file: PATH -->       the next code block is that file, or whole lines of it.
@@ -106,8 +107,10 @@ def table_options(lines):
 
 
 class Checker:
-    def __init__(self, cli, root):
+    def __init__(self, cli, root, programs=()):
         self.cli = os.path.abspath(cli)
+        self.programs = {'trlm-adapt': self.cli}
+        self.programs.update((os.path.basename(p), os.path.abspath(p)) for p in programs)
         self.root = os.path.abspath(root)
         paths = subprocess.run(['git', '-C', self.root, 'ls-files', '--cached', '--others',
                                 '--exclude-standard', '*.md'],
@@ -150,7 +153,8 @@ class Checker:
             shutil.copytree(self.at('tests/conformance'),
                             os.path.join(folder, 'tests/conformance'))
             os.makedirs(os.path.join(folder, '.bin'))
-            os.symlink(self.cli, os.path.join(folder, '.bin/trlm-adapt'))
+            for name, path in self.programs.items():
+                os.symlink(path, os.path.join(folder, '.bin', name))
             yield folder
 
     # ------------------------------------------------------------------------------- hex dumps
@@ -276,7 +280,8 @@ class Checker:
     def check_console(self):
         for document in self.documents.values():
             blocks = list(document.blocks('console'))
-            if not blocks:
+            needed = {name for _, name, _ in document.comments('needs')}
+            if not blocks or not needed <= set(self.programs):
                 continue
             with self.scratch() as folder:
                 for number, _, lines, _ in blocks:
@@ -559,13 +564,14 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument('--cli', required=True)
     parser.add_argument('--repo', required=True)
+    parser.add_argument('--program', action='append', default=[])
     parser.add_argument('--only', default='')
     options = parser.parse_args()
     failed = False
     checks = [name for name in dir(Checker)
               if name.startswith('check_') and options.only in name]
     for name in checks:
-        checker = Checker(options.cli, options.repo)
+        checker = Checker(options.cli, options.repo, options.program)
         skipped = ''
         try:
             getattr(checker, name)()

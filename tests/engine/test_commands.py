@@ -32,14 +32,15 @@ class Adapters(support.Case):
             self.assertNotEqual(self.generate(BASE, 'It was '), expected)
 
     def test_chat_demo(self):
-        answers = self.chat_demo(BASE, LORA, FULL + ':0.5', TOP5)
+        packages = [LORA, FULL + ':0.5', TOP5]
+        answers = self.chat_demo(BASE, *packages)
         self.assertEqual([a[0] for a in answers],
-                         ['base', LORA, FULL + ':0.5', TOP5, 'base again'])
+                         ['base', *map(os.path.basename, packages), 'base again'])
         self.assertEqual(answers[0][1:], answers[-1][1:])
         # Each answer is that of a model which never had another adapter.
         self.assertEqual(answers[0][3], self.generate(BASE, 'In the ').decode())
-        for i, (name, weights, state, text) in enumerate(answers[1:-1]):
-            path, expected_state = self.adapted('%d.slm' % i, name)
+        for package, (name, weights, state, text) in zip(packages, answers[1:-1]):
+            path, expected_state = self.adapted(name, package)
             self.assertEqual(state, expected_state)
             alone = self.chat_demo(path, TOP5)[0]
             self.assertEqual((weights, text), (alone[1], alone[3]))
