@@ -52,8 +52,10 @@ typedef struct trlm_adapt_applied trlm_adapt_applied;
 
 // ------------------------------------------------------------------------------------- version
 
-/// The version of the interface that this header describes.
-enum { TRLM_ADAPT_ABI = 1 };
+/// The interface of this header.
+enum {
+    TRLM_ADAPT_ABI = 1  ///< its version; what it has is never changed or taken away
+};
 
 /// The version of the interface that the library offers: it fits a program that was compiled with
 /// the same `TRLM_ADAPT_ABI`.
@@ -75,8 +77,11 @@ typedef enum trlm_adapt_status {
     TRLM_ADAPT_POLICY = 6         ///< it fits, but is not wanted: no effect, too little survival
 } trlm_adapt_status;
 
-/// How severe a finding is. Warnings do not decide the status.
-enum { TRLM_ADAPT_ERROR = 0, TRLM_ADAPT_WARNING = 1 };
+/// How severe a finding is.
+enum {
+    TRLM_ADAPT_ERROR = 0,   ///< it decides the status
+    TRLM_ADAPT_WARNING = 1  ///< it does not
+};
 
 /// One defect. Texts are UTF-8, never NULL, empty where they do not apply, and live as long as the
 /// findings.
@@ -153,21 +158,20 @@ enum {
 /// fills in can be handed to `trlm_adapt_engine_describe` once `payload` and `scales` point to
 /// memory of the engine's.
 typedef struct trlm_adapt_tensor {
-    size_t size;           ///< of this struct; required up to `scales`
-    const char* name;      ///< for findings and reports; may be NULL or empty
-    uint64_t name_hash;    ///< FNV-1a 64 of the name; 0: computed from it
-    uint32_t dtype;        ///< `TRLM_ADAPT_F32`, `TRLM_ADAPT_Q8_0` or `TRLM_ADAPT_Q4_0`
-    uint32_t block_size;   ///< f32: 0; q8_0: columns; q4_0: even, and a divisor of the columns
-    uint32_t rank;         ///< number of dimensions, 1 to 4
-    uint32_t dims[4];      ///< row-major, the last one contiguous; unused ones 0 or 1
-    float max_abs;         ///< no value of the base is larger in magnitude; 0: not known
-    size_t payload_bytes;  ///< size of the values or codes; 0: reached by `trlm_adapt_access`
-    size_t scale_bytes;    ///< size of the scales; 0 for f32
-    void* payload;         ///< f32 values (4-aligned) or codes in the engine's memory
-    void* scales;          ///< f32 scales (4-aligned) in the engine's memory; NULL for f32
-    const void*
-        file_payload;  ///< the same in the file, as it was read; an engine's is not looked at
-    const void* file_scales;  ///< likewise; NULL for f32
+    size_t size;               ///< of this struct; required up to `scales`
+    const char* name;          ///< for findings and reports; may be NULL or empty
+    uint64_t name_hash;        ///< FNV-1a 64 of the name; 0: computed from it
+    uint32_t dtype;            ///< `TRLM_ADAPT_F32`, `TRLM_ADAPT_Q8_0` or `TRLM_ADAPT_Q4_0`
+    uint32_t block_size;       ///< f32: 0; q8_0: columns; q4_0: even, and a divisor of the columns
+    uint32_t rank;             ///< number of dimensions, 1 to 4
+    uint32_t dims[4];          ///< row-major, the last one contiguous; unused ones 0 or 1
+    float max_abs;             ///< no value of the base is larger in magnitude; 0: not known
+    size_t payload_bytes;      ///< size of the values or codes; 0: reached by `trlm_adapt_access`
+    size_t scale_bytes;        ///< size of the scales; 0 for f32
+    void* payload;             ///< f32 values (4-aligned) or codes in the engine's memory
+    void* scales;              ///< f32 scales (4-aligned) in the engine's memory; NULL for f32
+    const void* file_payload;  ///< the same in the file; an engine's is not looked at
+    const void* file_scales;   ///< likewise; NULL for f32
 } trlm_adapt_tensor;
 
 /// How a file is read. NULL in its place means all 0.
@@ -180,22 +184,22 @@ typedef struct trlm_adapt_read_options {
 
 /// What a model's header says of the network. docs/formats.md, section 1
 typedef struct trlm_adapt_model_info {
-    size_t size;             ///< of this struct
-    const void* tokenizer;   ///< the tokenizer section, in the caller's bytes
-    size_t tokenizer_bytes;  ///< its size
-    uint64_t checksum;       ///< of the file, as the header states it
-    uint32_t tensor_count;   ///< for `trlm_adapt_model_tensor`
-    uint32_t vocab_size;
-    uint32_t special_token_count;
-    uint32_t hidden_size;
-    uint32_t layer_count;
-    uint32_t head_count;
-    uint32_t kv_head_count;
-    uint32_t head_dim;
-    uint32_t ffn_size;
-    uint32_t max_context;
-    float rope_theta;
-    float rms_norm_epsilon;
+    size_t size;                   ///< of this struct
+    const void* tokenizer;         ///< the tokenizer section, in the caller's bytes
+    size_t tokenizer_bytes;        ///< its size
+    uint64_t checksum;             ///< of the file, as the header states it
+    uint32_t tensor_count;         ///< for `trlm_adapt_model_tensor`
+    uint32_t vocab_size;           ///< tokens
+    uint32_t special_token_count;  ///< of which the first ones are special
+    uint32_t hidden_size;          ///< elements of a hidden state
+    uint32_t layer_count;          ///< transformer layers
+    uint32_t head_count;           ///< query heads
+    uint32_t kv_head_count;        ///< key and value heads
+    uint32_t head_dim;             ///< elements of a head
+    uint32_t ffn_size;             ///< elements between the matrices of a feed-forward block
+    uint32_t max_context;          ///< tokens
+    float rope_theta;              ///< base of the rotations' wavelengths
+    float rms_norm_epsilon;        ///< added to the mean square
 } trlm_adapt_model_info;
 
 /// Reads and checks a whole SLM1 file of `byte_count` bytes, which must stay until the model is
@@ -286,18 +290,20 @@ typedef struct trlm_adapt_access {
     int (*read)(void* context, size_t tensor, uint64_t first_row, uint64_t rows, void* payload,
                 size_t payload_bytes, void* scales, size_t scale_bytes);
     /// Replaces the rows by these bytes. Called only between the quiescence's `begin` and `end`.
+    /// After one that fails, what lay there is written back; where that fails too, the finding says
+    /// that the model has to be loaded anew.
     int (*write)(void* context, size_t tensor, uint64_t first_row, uint64_t rows,
                  const void* payload, size_t payload_bytes, const void* scales, size_t scale_bytes);
     void* context;  ///< handed to both
 } trlm_adapt_access;
 
-/// Where the memory of an application comes from: the base's bytes that it keeps, and what it
-/// works with. The objects themselves, plans and findings are on the program's heap. All members
+/// Where larger pieces of memory come from: the bytes of the base that are kept, and what planning
+/// and applying work with. The objects of this interface are on the program's heap. All members
 /// have to be given.
 typedef struct trlm_adapt_allocator {
     size_t size;  ///< of this struct
     /// At least `bytes` bytes aligned to `alignment`, a power of two; NULL when there are none
-    /// left. Called from the thread that calls the library.
+    /// left. Called from the threads that call the library.
     void* (*allocate)(void* context, size_t bytes, size_t alignment);
     /// Takes back what `allocate` gave for the same size and alignment.
     void (*release)(void* context, void* memory, size_t bytes, size_t alignment);
@@ -337,8 +343,9 @@ typedef struct trlm_adapt_engine_description {
     const trlm_adapt_allocator* allocator;    ///< NULL: the program's heap
     const trlm_adapt_quiescence* quiescence;  ///< NULL: nobody else uses the weights meanwhile
     const trlm_adapt_executor* executor;      ///< NULL: see `threads`
-    uint32_t threads;  ///< without an executor: how many threads work, the calling one included;
-                       ///< 0 is 1, and more than there are processors are as many as these
+    /// Without an executor: how many threads work, the calling one included. 0 is 1, and more than
+    /// there are processors are as many as these.
+    uint32_t threads;
     uint32_t discard_base;  ///< 1: no copy of the base is kept, and nothing can be undone
 } trlm_adapt_engine_description;
 
@@ -356,7 +363,7 @@ void trlm_adapt_engine_free(trlm_adapt_engine* engine);
 /// One adapter of a stack.
 typedef struct trlm_adapt_member {
     size_t size;                        ///< of this struct; all members have to be given
-    const trlm_adapt_package* package;  ///< may be freed once the stack is planned, its bytes not
+    const trlm_adapt_package* package;  ///< may be freed after planning, but not its bytes
     float strength;                     ///< neither 0 nor infinite nor NaN; 1: as it was trained
     uint32_t reserved;                  ///< 0
 } trlm_adapt_member;
@@ -400,7 +407,7 @@ typedef struct trlm_adapt_apply_options {
 /// failure the memory is as it was. The engine may read its weights until the quiescence's `begin`.
 /// `TRLM_ADAPT_INCOMPATIBLE`: a value that would not be finite; `TRLM_ADAPT_POLICY`: no effect, or
 /// too little survival; `TRLM_ADAPT_CANNOT_CHECK`: no memory, cancelled, or a callback that failed;
-/// `TRLM_ADAPT_USAGE`: an option that does not exist. The package's bytes are not needed any more
+/// `TRLM_ADAPT_USAGE`: an option that does not exist. The packages' bytes are not needed any more
 /// once the plan is freed. O(elements of the tensors that the stack names * stack).
 trlm_adapt_status trlm_adapt_apply(const trlm_adapt_plan* plan,
                                    const trlm_adapt_apply_options* options,
@@ -440,7 +447,7 @@ trlm_adapt_status trlm_adapt_applied_get(const trlm_adapt_applied* applied,
 /// the one after it. docs/formats.md, section 4
 typedef struct trlm_adapt_survival {
     size_t size;           ///< of this struct
-    const char* name;      ///< of the tensor; lives until the next swap
+    const char* name;      ///< of the tensor; lives until a swap or the end of what is applied
     uint64_t elements;     ///< of the tensor
     uint64_t touched;      ///< elements that were to change
     uint64_t changed;      ///< elements that did
