@@ -8,7 +8,7 @@ usage: commands.py --build FOLDER [--work FOLDER] [--quick | --tiny] [--only EXP
                    put there is removed again
   --quick          smaller models and fewer rounds
   --tiny           to see that everything runs: the times mean nothing
-  --only NAME      copy, validate, stack, memory, size, rank, density, depth or threads
+  --only NAME      copy, validate, stack, memory, size, rank, density, depth, threads or swap
 
 What is compared runs in turn, again and again; a ratio is the median of the ratios of each turn.
 The files that are read lie in the page cache.
@@ -118,7 +118,8 @@ class Bench:
         self.tool = os.path.join(build, 'trlm-adapt')
         self.generate = os.path.join(build, 'tests', 'bench', 'generate')
         self.ratios = os.path.join(build, 'tests', 'bench', 'ratios')
-        for path in (self.tool, self.generate, self.ratios):
+        self.swapper = os.path.join(build, 'tests', 'bench', 'swap')
+        for path in (self.tool, self.generate, self.ratios, self.swapper):
             if not os.access(path, os.X_OK):
                 refuse('%s is missing; build the preset `bench` first' % path)
         self.work = work
@@ -370,10 +371,29 @@ class Bench:
             self.drop(stack)
         return results
 
+    def swap(self):
+        """One stack for another in memory, against reading the weights once."""
+        results = []
+        for dtype in ('q8_0', 'q4_0', 'f32'):
+            model = self.path('swap-%s.slm' % dtype)
+            Run([self.generate, 'model', model, '--hidden', '512', '--layers', '4', '--ffn', '2048',
+                 '--dtype', dtype])
+            stack = self.stack(model, 'lowrank', 2, rank=8)
+            for threads in (1, 2):
+                done = subprocess.run([self.swapper, model, *stack, '--threads', str(threads),
+                                       '--rounds', '3' if self.scale is TINY else '41'],
+                                      capture_output=True, text=True, check=False)
+                if done.returncode != 0:
+                    raise Failed(done.stderr.strip())
+                results.append({'dtype': dtype, **json.loads(done.stdout)})
+            self.drop([model, *stack])
+        return results
+
 
 EXPERIMENTS = {'copy': Bench.copy, 'validate': Bench.validate, 'stack': Bench.stack_of_eight,
                'rank': Bench.rank, 'density': Bench.density, 'depth': Bench.depth,
-               'threads': Bench.threads, 'memory': Bench.memory, 'size': Bench.size}
+               'threads': Bench.threads, 'memory': Bench.memory, 'size': Bench.size,
+               'swap': Bench.swap}
 
 
 def measure(build, work, scale, names, tell=lambda text: None):

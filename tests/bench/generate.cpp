@@ -19,13 +19,15 @@ namespace trlm::adapt::bench {
 namespace {
 
 constexpr std::string_view usage =
-    "usage: generate model OUT (--bytes SIZE | --hidden N --layers N) [--dtype TYPE] [--seed N]\n"
+    "usage: generate model OUT (--bytes SIZE | --hidden N --layers N [--ffn N]) [--dtype TYPE]\n"
+    "                [--seed N]\n"
     "       generate adapter OUT --model FILE --kind KIND [what the kind needs] [--seed N]\n"
     "       generate stack FOLDER --model FILE --kind KIND --count N [...] [--seed N]\n"
     "Writes random models and adapters. The same arguments give the same bytes.\n"
     "  --bytes SIZE      the largest model that is not larger: 65536, 16MiB, 1GiB ...\n"
     "  --hidden N        columns of the model, a multiple of 64\n"
     "  --layers N        its layers\n"
+    "  --ffn N           its feed-forward size (default 8/3 of the columns)\n"
     "  --dtype TYPE      f32 (default), q8_0 or q4_0\n"
     "  --model FILE      the model that the adapter is for\n"
     "  --kind KIND       dense, sparse or lowrank\n"
@@ -41,6 +43,7 @@ struct Options {
     std::optional<std::uint64_t> bytes;
     std::optional<std::uint32_t> hidden;
     std::optional<std::uint32_t> layers;
+    std::optional<std::uint32_t> ffn;
     std::optional<Dtype> dtype;
     std::optional<std::string> model;
     std::optional<PackageKind> kind;
@@ -81,6 +84,8 @@ Options parse(Arguments& arguments) {
             options.hidden = small_number(arguments, 65'536);
         } else if (*option == "--layers") {
             options.layers = small_number(arguments, 4'096);
+        } else if (*option == "--ffn") {
+            options.ffn = small_number(arguments, 1'048'576);
         } else if (*option == "--dtype") {
             options.dtype = parse_dtype(arguments);
         } else if (*option == "--model") {
@@ -118,13 +123,13 @@ Options parse(Arguments& arguments) {
 void generate_model(const Arguments& arguments, const std::string& output, const Options& options) {
     if (options.model || options.kind || options.rank || options.density || options.size ||
         options.tensors || options.count) {
-        arguments.refuse("a model has only --bytes, --hidden, --layers, --dtype and --seed");
+        arguments.refuse("a model has only --bytes, --hidden, --layers, --ffn, --dtype and --seed");
     }
     const Dtype dtype = options.dtype.value_or(Dtype::f32);
     std::optional<ModelShape> shape;
     if (options.bytes) {
-        if (options.hidden || options.layers) {
-            arguments.refuse("--bytes chooses --hidden and --layers; give one or the other");
+        if (options.hidden || options.layers || options.ffn) {
+            arguments.refuse("--bytes chooses --hidden, --layers and --ffn; give one or the other");
         }
         shape = shape_of_size(*options.bytes, dtype);
         if (!shape) arguments.refuse("--bytes is too small for the smallest model");
@@ -134,14 +139,15 @@ void generate_model(const Arguments& arguments, const std::string& output, const
         }
         if (*options.hidden % 64 != 0) arguments.refuse("--hidden must be a multiple of 64");
         shape = shape_of(*options.hidden, *options.layers);
+        shape->ffn_size = options.ffn.value_or(shape->ffn_size);
     }
     const Status written = write_random_model(output, *shape, dtype, options.seed);
     if (!written) fail(written.error(), output);
 }
 
 AdapterSpec adapter_spec(const Arguments& arguments, const Options& options) {
-    if (options.bytes || options.hidden || options.layers || options.dtype) {
-        arguments.refuse("--bytes, --hidden, --layers and --dtype are those of a model");
+    if (options.bytes || options.hidden || options.layers || options.ffn || options.dtype) {
+        arguments.refuse("--bytes, --hidden, --layers, --ffn and --dtype are those of a model");
     }
     if (!options.model) arguments.refuse("an adapter needs --model");
     if (!options.kind) arguments.refuse("an adapter needs --kind");
