@@ -13,6 +13,7 @@
 #include "trlm/adapt/chain.hpp"
 #include "trlm/adapt/checksum.hpp"
 #include "trlm/adapt/chosen_stack.hpp"
+#include "trlm/adapt/core.hpp"
 #include "trlm/adapt/digest.hpp"
 #include "trlm/adapt/executor.hpp"
 #include "trlm/adapt/file.hpp"
