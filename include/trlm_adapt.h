@@ -4,7 +4,8 @@
 // docs/c-api.md
 //
 // Calls. A function that can fail returns a status, and through its last argument the findings that
-// explain it: errors, and the warnings of a call that went well. Nothing is thrown, printed or
+// explain it: errors, and the warnings of a call that went well. They are NULL when there are none,
+// or no memory for them; a caller who does not want them gives NULL. Nothing is thrown, printed or
 // aborted, and a NULL where something has to be given is a finding (`usage_error`). A call that
 // fails has changed nothing, and an object that it should have made is NULL.
 //

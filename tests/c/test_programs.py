@@ -3,6 +3,7 @@
 
 usage: test_programs.py TOOL FOLDER-OF-THE-PROGRAMS [unittest arguments]
 """
+import json
 import os
 import subprocess
 import sys
@@ -35,6 +36,29 @@ class Programs(unittest.TestCase):
         for case in ('f32', 'q8_0', 'q4_0'):
             with self.subTest(case):
                 self.run_program('growth', case)
+
+    def test_example(self):
+        with Folder(cli, 'whale') as folder:
+            def run(*names):
+                return subprocess.run(
+                    [os.path.join(programs, 'c_example'), *map(folder.at, names)],
+                    capture_output=True, text=True, timeout=600, check=False)
+
+            def told(*arguments):
+                done = subprocess.run([cli, *arguments, '--json'], cwd=folder.path,
+                                      capture_output=True, text=True, timeout=600, check=True)
+                return json.loads(done.stdout)['result']['state']
+
+            done = run('base.slm', 'first.adapter')
+            self.assertEqual(done.stdout, 'applied: state %s\nundone: state %s\n' % (
+                told('apply', 'base.slm', 'first.adapter', '--dry-run'),
+                told('inspect', 'base.slm')))
+            self.assertEqual((done.returncode, done.stderr), (0, ''))
+            done = run('base.slm', 'other.adapter')
+            self.assertEqual((done.returncode, done.stdout), (4, ''))
+            self.assertIn('[tensor_count_differs]', done.stderr)
+            done = run('nothing.slm', 'first.adapter')
+            self.assertEqual((done.returncode, done.stdout), (2, ''))
 
 
 if __name__ == '__main__':
