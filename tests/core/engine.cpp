@@ -9,7 +9,12 @@
 #include <limits>
 #include <new>
 
+#if defined(TRLM_ADAPT_ONE_HEADER)
+#define TRLM_ADAPT_CORE_IMPLEMENTATION
+#include "trlm_adapt_core.hpp"
+#else
 #include "trlm/adapt/core.hpp"
+#endif
 
 // Whatever the core takes from the heap behind its allocator's back ends here.
 static bool heap_is_closed = false;
