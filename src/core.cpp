@@ -44,7 +44,7 @@ public:
     }
 
 private:
-    XXH3_state_t state_;
+    XXH3_state_t state_{};
 };
 
 std::uint64_t number(Bytes file, const format::Field& field, std::uint64_t base = 0) noexcept {
@@ -595,6 +595,15 @@ Outcome fault_of(const Exchange& exchange) noexcept {
                fault.code == FindingCode::fused_non_finite ? fault.place : Outcome::nowhere);
 }
 
+/// Everything that can be known before the first byte changes.
+Outcome check_before(Exchange& exchange, const ExchangeSettings& settings,
+                     bool allow_no_effect) noexcept {
+    const bool checked = exchange.prepare(settings) && exchange.verify() && exchange.check(false) &&
+                         (allow_no_effect || exchange.look_for_change());
+    if (!checked) return fault_of(exchange);
+    return allow_no_effect || exchange.changed() ? good : bad(FindingCode::zero_effect);
+}
+
 /// Changes the weights while the engine rests.
 Outcome change_at_rest(Exchange& exchange, const Quiescence& quiescence) noexcept {
     bool rests = !quiescence.begin;
@@ -636,18 +645,10 @@ Outcome Application::apply(std::span<const Member> stack, const Options& options
                          : std::span<HeldTensor>{held_->tensors.data(), held_->tensors.size()};
     Exchange exchange(out, plan.tensors(), model_.access, model_.allocator, options.executor);
     const ExchangeSettings settings{options.rounding, false, model_.keep_base, &kernels::best()};
-    Outcome outcome;
-    if (!held->tensors.allocate(model_.allocator, plan.tensors().size())) {
-        outcome = bad(FindingCode::out_of_memory);
-    } else if (!exchange.prepare(settings) || !exchange.verify() || !exchange.check(false)) {
-        outcome = fault_of(exchange);
-    } else if (!options.allow_no_effect && !exchange.look_for_change()) {
-        outcome = fault_of(exchange);
-    } else if (!options.allow_no_effect && !exchange.changed()) {
-        outcome = bad(FindingCode::zero_effect);
-    } else {
-        outcome = change_at_rest(exchange, model_.quiescence);
-    }
+    Outcome outcome = held->tensors.allocate(model_.allocator, plan.tensors().size())
+                          ? check_before(exchange, settings, options.allow_no_effect)
+                          : bad(FindingCode::out_of_memory);
+    if (outcome) outcome = change_at_rest(exchange, model_.quiescence);
     if (!outcome) {
         drop(held);
         return outcome;
