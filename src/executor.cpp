@@ -3,9 +3,10 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
-#include <system_error>
 #include <thread>
 #include <vector>
+
+#include "quietly.hpp"
 
 namespace trlm::adapt {
 namespace {
@@ -13,15 +14,14 @@ namespace {
 /// A fixed set of threads that take the tasks of one call at a time, the caller helping.
 class ThreadPool {
 public:
-    /// Starts as many of the threads as the system allows.
+    /// Starts as many of the threads as system and memory allow.
     explicit ThreadPool(std::size_t helpers) {
         threads_.reserve(helpers);
-        try {
+        // Fewer threads are slower, not wrong.
+        (void)quietly([&] {
             while (threads_.size() < helpers)
                 threads_.emplace_back([this] { serve(); });
-        } catch (const std::system_error&) {
-            // Fewer threads are slower, not wrong.
-        }
+        });
     }
 
     /// Threads that work, the calling one included.
@@ -91,12 +91,17 @@ private:
 
 Executor make_executor(std::size_t threads) {
     if (threads == 0) threads = std::thread::hardware_concurrency();
-    if (threads <= 1) return {};
-    const auto pool = std::make_shared<ThreadPool>(threads - 1);
-    return {[pool](std::size_t count, const std::function<void(std::size_t)>& task) {
-                pool->run(count, task);
-            },
-            pool->concurrency()};
+    Executor executor;
+    if (threads <= 1) return executor;
+    (void)quietly([&] {
+        const auto pool = std::make_shared<ThreadPool>(threads - 1);
+        executor.parallel_for = [pool](std::size_t count,
+                                       const std::function<void(std::size_t)>& task) {
+            pool->run(count, task);
+        };
+        executor.concurrency = pool->concurrency();
+    });
+    return executor;
 }
 
 }  // namespace trlm::adapt

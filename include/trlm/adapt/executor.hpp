@@ -17,8 +17,9 @@ struct Executor {
     std::size_t concurrency = 1;  ///< how many tasks run at once; sizes the buffers
 };
 
-/// An executor with `threads` threads, the calling one included; 0 means one per processor.
-/// The threads live as long as a copy of the executor.
+/// An executor with `threads` threads, the calling one included; 0 means one per processor. Where
+/// system or memory do not allow as many there are fewer, down to the calling one alone. The
+/// threads live as long as a copy of the executor.
 [[nodiscard]] Executor make_executor(std::size_t threads);
 
 }  // namespace trlm::adapt
