@@ -11,15 +11,15 @@
 
 namespace engine {
 
-/// A prompt and how it is continued.
+/// How a prompt is continued.
 struct TextOptions {
-    std::string prompt;
     std::size_t tokens = 100;
     SamplingOptions sampling;
 };
 
 /// Prints the prompt and its continuation.
-[[nodiscard]] adapt::Status generate(const EngineOptions& engine, const TextOptions& text);
+[[nodiscard]] adapt::Status generate(const EngineOptions& engine, const std::string& prompt,
+                                     const TextOptions& text);
 
 /// What to measure.
 struct EvaluateOptions {
@@ -31,9 +31,11 @@ struct EvaluateOptions {
 /// shorter last one is dropped; each is predicted from BOS and its own beginning.
 [[nodiscard]] adapt::Status evaluate(const EngineOptions& engine, const EvaluateOptions& options);
 
-/// Continues the same prompt with the base, with each adapter of `engine.stack` by itself, and with
-/// the base again, in one engine whose adapters are exchanged. Prints the checksum of the weights
-/// each time, and fails (`value_drift`) when the last is not the first, to the bit.
-[[nodiscard]] adapt::Status chat_demo(const EngineOptions& engine, const TextOptions& text);
+/// Continues the same prompts with the base, with each adapter of `engine.stack` by itself, and
+/// with the base again, in one engine whose adapters are exchanged. Prints the checksum of the
+/// weights each time, and fails (`value_drift`) when the last is not the first, to the bit.
+[[nodiscard]] adapt::Status chat_demo(const EngineOptions& engine,
+                                      const std::vector<std::string>& prompts,
+                                      const TextOptions& text);
 
 }  // namespace engine

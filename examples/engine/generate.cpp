@@ -1,11 +1,13 @@
 #include <cstdio>
+#include <string>
 #include <string_view>
 
 #include "commands.hpp"
 
 namespace engine {
 
-adapt::Status generate(const EngineOptions& engine, const TextOptions& text) {
+adapt::Status generate(const EngineOptions& engine, const std::string& prompt,
+                       const TextOptions& text) {
     if (auto checked = check(text.sampling); !checked) return checked;
     const auto loaded = Engine::load(engine);
     if (!loaded) return adapt::failure(loaded.error());
@@ -14,8 +16,8 @@ adapt::Status generate(const EngineOptions& engine, const TextOptions& text) {
         std::fwrite(piece.data(), 1, piece.size(), stdout);
         std::fflush(stdout);  // the reader sees each token as it comes
     };
-    print(text.prompt);
-    auto written = (*loaded)->write(text.prompt, text.tokens, text.sampling, print);
+    print(prompt);
+    auto written = (*loaded)->write(prompt, text.tokens, text.sampling, print);
     print("\n");
     return written;
 }

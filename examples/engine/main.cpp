@@ -21,6 +21,8 @@ constexpr int wrong_call = 2;  // the command line is not
 
 struct Arguments {
     EngineOptions engine;
+    std::string prompt;
+    std::vector<std::string> prompts{"In the "};
     TextOptions text;
     EvaluateOptions evaluate;
 };
@@ -102,7 +104,7 @@ void add_commands(CLI::App& app, Arguments& arguments) {
         "Examples:\n"
         "  engine generate union.q8_0.slm \"The people \" --tokens 80 --seed 7\n"
         "  engine generate union.q8_0.slm \"The people \" --greedy --stack whale-lora.alr1:0.5");
-    generate.add_option("PROMPT", arguments.text.prompt, "The beginning of a text")
+    generate.add_option("PROMPT", arguments.prompt, "The beginning of a text")
         ->required()
         ->type_name("");
     add_stack(generate, engine);
@@ -128,8 +130,12 @@ void add_commands(CLI::App& app, Arguments& arguments) {
     chat_demo.add_option("PACKAGE[:STRENGTH]", engine.stack, "Adapters; each is shown by itself")
         ->required()
         ->type_name("");
-    chat_demo.add_option("--prompt", arguments.text.prompt, "The beginning of each text")
-        ->type_name("TEXT");
+    chat_demo
+        .add_option("--prompt", arguments.prompts,
+                    "The beginning of a text; may be given several times\n"
+                    "(default \"In the \")")
+        ->type_name("TEXT")
+        ->allow_extra_args(false);
     add_text_options(chat_demo, arguments.text);
     add_engine_options(chat_demo, engine);
 }
@@ -155,9 +161,9 @@ int finish(const adapt::Status& status) {
 
 adapt::Status run(const CLI::App& app, const Arguments& arguments) {
     const std::string command = app.get_subcommands().front()->get_name();
-    if (command == "generate") return generate(arguments.engine, arguments.text);
+    if (command == "generate") return generate(arguments.engine, arguments.prompt, arguments.text);
     if (command == "evaluate") return evaluate(arguments.engine, arguments.evaluate);
-    return chat_demo(arguments.engine, arguments.text);
+    return chat_demo(arguments.engine, arguments.prompts, arguments.text);
 }
 
 }  // namespace
@@ -165,7 +171,6 @@ adapt::Status run(const CLI::App& app, const Arguments& arguments) {
 int main(int argc, char** argv) {
     try {
         Arguments arguments;
-        arguments.text.prompt = "In the ";
         CLI::App app("A small inference engine for SLM1 models, with adapters", "engine");
         app.set_help_flag("-h,--help", "Print this help");
         app.require_subcommand(1);

@@ -38,7 +38,7 @@ class Adapters(support.Case):
                          ['base', *map(os.path.basename, packages), 'base again'])
         self.assertEqual(answers[0][1:], answers[-1][1:])
         # Each answer is that of a model which never had another adapter.
-        self.assertEqual(answers[0][3], self.generate(BASE, 'In the ').decode())
+        self.assertEqual(answers[0][3], self.generate(BASE, 'In the ').decode() + '\n')
         for package, (name, weights, state, text) in zip(packages, answers[1:-1]):
             path, expected_state = self.adapted(name, package)
             self.assertEqual(state, expected_state)
@@ -46,12 +46,21 @@ class Adapters(support.Case):
             self.assertEqual((weights, text), (alone[1], alone[3]))
         self.assertEqual(len({a[1] for a in answers}), 4)
 
+    def test_prompts_with_the_same_beginning(self):
+        prompts = 'The whole of the ', 'The ', 'The wharf ', 'A'
+        answers = self.chat_demo(*(x for p in prompts for x in ('--prompt', p)), BASE, LORA)
+        for adapters, (*_, text) in zip(((), ('--stack', LORA), ()), answers):
+            alone = [self.generate(BASE, prompt, *adapters).decode() + '\n' for prompt in prompts]
+            self.assertEqual(text, ''.join(alone))
+
     def chat_demo(self, *arguments):
-        """(name, weights, state, text) of each answer."""
+        """(name, weights, state, text) of each moment."""
         output = self.engine('chat-demo', *arguments).decode()
+        count = max(1, arguments.count('--prompt'))
         answers = re.findall(r'^\[(.*)\]  weights (xxh3-64:[0-9a-f]{16})  '
-                             r'state (xxh3-64:[0-9a-f]{16})\n(.*)\n\n', output, flags=re.M)
-        self.assertEqual(len(answers) * 3 + 1, output.count('\n'), output)
+                             r'state (xxh3-64:[0-9a-f]{16})\n((?:.*\n){%d})\n' % count, output,
+                             flags=re.M)
+        self.assertEqual(len(answers) * (count + 2) + 1, output.count('\n'), output)
         self.assertTrue(output.endswith('The base is restored: the same weights, byte for byte, '
                                         'and the same text.\n'), output)
         return answers
