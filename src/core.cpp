@@ -504,7 +504,7 @@ private:
             counts_[i] = 0;
         }
         std::sort(order_.begin(), order_.end(), [&](std::size_t a, std::size_t b) {
-            return model_.tensors[a].name_hash < model_.tensors[b].name_hash;
+            return model_.tensors[a].hash() < model_.tensors[b].hash();
         });
         return true;
     }
@@ -512,8 +512,8 @@ private:
     [[nodiscard]] std::optional<std::size_t> find(std::uint64_t name_hash) const noexcept {
         const auto* found = std::lower_bound(
             order_.begin(), order_.end(), name_hash,
-            [&](std::size_t i, std::uint64_t hash) { return model_.tensors[i].name_hash < hash; });
-        if (found == order_.end() || model_.tensors[*found].name_hash != name_hash) {
+            [&](std::size_t i, std::uint64_t hash) { return model_.tensors[i].hash() < hash; });
+        if (found == order_.end() || model_.tensors[*found].hash() != name_hash) {
             return std::nullopt;
         }
         return *found;
@@ -549,6 +549,7 @@ private:
         for (std::size_t i = 0; i < counts_.size(); ++i) {
             if (counts_[i] == 0) continue;
             tensors_[next].target = model_.tensors[i];
+            tensors_[next].target.name_hash = model_.tensors[i].hash();
             tensors_[next].index = i;
             tensors_[next].deltas = {deltas_.data() + first, counts_[i]};
             first += counts_[i];

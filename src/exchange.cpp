@@ -122,20 +122,25 @@ std::span<const Fault> Exchange::faults() const noexcept {
     return {faults_.data(), fault_count_};
 }
 
-/// One job for each tensor that either stack names.
+/// One job for each tensor that either stack names: first those of the stack that comes.
 bool Exchange::find_jobs() noexcept {
-    const std::size_t planned = in_.size();
-    if (!jobs_.allocate(allocator_, planned + out_.size())) return false;
-    for (std::size_t i = 0; i < planned; ++i)
+    Buffer<Job*> by_hash;
+    if (!jobs_.allocate(allocator_, in_.size() + out_.size()) ||
+        !by_hash.allocate(allocator_, in_.size())) {
+        return false;
+    }
+    for (std::size_t i = 0; i < in_.size(); ++i) {
         jobs_[i].planned = &in_[i];
-    std::size_t count = planned;
+        by_hash[i] = &jobs_[i];
+    }
+    const auto hash_of = [](const Job* job) { return job->target().name_hash; };
+    std::ranges::sort(by_hash, {}, hash_of);
+    std::size_t count = in_.size();
     for (HeldTensor& held : out_) {
-        const auto names_it = [&](const Job& job) {
-            return job.target().name_hash == held.target.name_hash;
-        };
-        Job* job = std::find_if(jobs_.begin(), jobs_.begin() + planned, names_it);
-        if (job == jobs_.begin() + planned) job = jobs_.begin() + count++;
-        job->before = &held;
+        Job** found = std::ranges::lower_bound(by_hash, held.target.name_hash, {}, hash_of);
+        const bool named = found != by_hash.end() && hash_of(*found) == held.target.name_hash;
+        Job& job = named ? **found : jobs_[count++];
+        job.before = &held;
     }
     jobs_.shrink(count);
     return true;
@@ -237,6 +242,14 @@ bool Exchange::verify() noexcept {
     return gather_faults(run(Step::verify));
 }
 
+/// Whether the largest magnitude that a tensor has proves that nothing can overflow.
+bool Exchange::is_proved(const Job& job) noexcept {
+    if (job.largest >= kernels::infinity_bits) return false;
+    const double values =
+        static_cast<double>(std::bit_cast<float>(job.largest)) * largest_code(job.target().dtype);
+    return proves_finite(values, job.planned->deltas);
+}
+
 bool Exchange::check(bool all) noexcept {
     // What the engine says of its values is believed where the base can be put back if it was
     // wrong. After another stack it could not be: the values are looked at then.
@@ -251,21 +264,14 @@ bool Exchange::check(bool all) noexcept {
     // The values that a tensor has now may prove what its description did not. They are read once,
     // and nothing else is: much less than a check of every sum.
     if (bounds && !gather_faults(run(Step::bound))) return false;
-    for (std::size_t i = 0; i < jobs_.size(); ++i) {
-        Job& job = jobs_[i];
+    for (const Task& task : tasks_) {
+        Job& job = jobs_[task.job];
+        if (task.computed && job.needs_check) job.largest = std::max(job.largest, task.largest);
+    }
+    for (Job& job : jobs_) {
         if (job.planned == nullptr) continue;
-        if (!job.needs_check) {
-            job.needs_check = all || !(believed && job.planned->proven_finite);
-            continue;
-        }
-        std::uint32_t largest = 0;
-        for (const Task& task : tasks_) {
-            if (task.job == i && task.computed) largest = std::max(largest, task.largest);
-        }
-        const double values =
-            static_cast<double>(std::bit_cast<float>(largest)) * largest_code(job.target().dtype);
         job.needs_check =
-            largest >= kernels::infinity_bits || !proves_finite(values, job.planned->deltas);
+            job.needs_check ? !is_proved(job) : all || !(believed && job.planned->proven_finite);
     }
     return gather_faults(run(Step::check));
 }

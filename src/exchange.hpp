@@ -62,6 +62,7 @@ public:
         Buffer<kernels::RowSurvival> rows;  ///< when survival is asked for
         Buffer<std::byte> former_payload;   ///< what lay there, where a write may fail
         Buffer<std::byte> former_scales;
+        std::uint32_t largest = 0;  ///< bits of the largest magnitude of its values, or scales
         bool needs_check = false;
 
         [[nodiscard]] const MemoryTensor& target() const noexcept {
@@ -140,6 +141,7 @@ private:
     [[nodiscard]] bool prepare_worker(Worker& worker, const Job& job) noexcept;
     [[nodiscard]] bool out_of_memory() noexcept;
 
+    [[nodiscard]] static bool is_proved(const Job& job) noexcept;
     [[nodiscard]] bool run(Step step) noexcept;
     [[nodiscard]] bool takes_part(const Task& task) const noexcept;
     [[nodiscard]] bool gather_faults(bool complete) noexcept;

@@ -65,7 +65,7 @@ std::string in_words(const ViewFault& fault, const MemoryModel& model) {
         case ViewDefect::overlaps: {
             const MemoryTensor& other = model.tensors[fault.other];
             return fmt::format("its memory overlaps that of {}",
-                               tensor_label(other.name, other.name_hash));
+                               tensor_label(other.name, other.hash()));
         }
         case ViewDefect::named_twice:
             return "it is described twice";
@@ -80,7 +80,7 @@ Finding described(const ViewFault& fault, const MemoryModel& model) {
                      in_words(fault, model));
     if (fault.tensor != ViewFault::no_tensor) {
         const MemoryTensor& tensor = model.tensors[fault.tensor];
-        finding.tensor = tensor_label(tensor.name, tensor.name_hash);
+        finding.tensor = tensor_label(tensor.name, tensor.hash());
     }
     return finding;
 }
@@ -289,7 +289,7 @@ Result<MemoryPlan> plan_in_memory(const MemoryModel& model, std::span<const Stac
         if (findings.has_errors()) return failure(std::move(findings));
         std::map<std::uint64_t, const MemoryTensor*> by_hash;
         for (const MemoryTensor& tensor : model.tensors)
-            by_hash[tensor.name_hash] = &tensor;
+            by_hash[tensor.hash()] = &tensor;
         const auto find = [&](std::uint64_t name_hash) -> std::optional<KnownTensor> {
             const auto found = by_hash.find(name_hash);
             if (found == by_hash.end()) return std::nullopt;
@@ -309,10 +309,11 @@ Result<MemoryPlan> plan_in_memory(const MemoryModel& model, std::span<const Stac
         MemoryPlan plan;
         for (std::size_t i = 0; i < model.tensors.size(); ++i) {
             const MemoryTensor& tensor = model.tensors[i];
-            const auto found = deltas.find(tensor.name_hash);
+            const auto found = deltas.find(tensor.hash());
             if (found == deltas.end()) continue;
             const bool proven = tensor.max_abs && proves_finite(*tensor.max_abs, found->second);
             plan.tensors.push_back({tensor, std::move(found->second), proven, i});
+            plan.tensors.back().target.name_hash = tensor.hash();
         }
         plan.state = state_after(model.identity, stack);
         plan.base_state = initial_state(model.identity);
@@ -391,12 +392,13 @@ Status is_same_engine(std::span<const HeldTensor> held, std::uint64_t base_state
                                   "the plan is for a model of another identity than the one that "
                                   "the stack is applied to"));
     }
+    std::map<std::uint64_t, const MemoryPlan::Tensor*> by_hash;
+    for (const MemoryPlan::Tensor& tensor : next.tensors)
+        by_hash[tensor.target.name_hash] = &tensor;
     for (const HeldTensor& tensor : held) {
-        const auto same_name = [&](const MemoryPlan::Tensor& planned) {
-            return planned.target.name_hash == tensor.target.name_hash;
-        };
-        const auto planned = std::ranges::find_if(next.tensors, same_name);
-        if (planned == next.tensors.end()) continue;
+        const auto found = by_hash.find(tensor.target.name_hash);
+        if (found == by_hash.end()) continue;
+        const MemoryPlan::Tensor* planned = found->second;
         const MemoryTensor& there = planned->target;
         if (there.payload.data() == tensor.target.payload.data() &&
             there.scales.data() == tensor.target.scales.data() &&

@@ -90,7 +90,7 @@ private:
     void check(std::size_t i) {
         const MemoryTensor& tensor = model_.tensors[i];
         if (!is_supported(tensor.dtype)) return found({ViewDefect::dtype_unknown, i});
-        if (!tensor.name.empty() && tensor_name_hash(tensor.name) != tensor.name_hash) {
+        if (!tensor.name.empty() && tensor_name_hash(tensor.name) != tensor.hash()) {
             found({ViewDefect::name_differs, i});
         }
         if (!has_good_shape(tensor)) return found({ViewDefect::shape_bad, i});
@@ -167,8 +167,8 @@ private:
             parameters = parameters + model_.tensors[i].shape.elements();
         }
         std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
-            const std::uint64_t first = model_.tensors[a].name_hash;
-            const std::uint64_t second = model_.tensors[b].name_hash;
+            const std::uint64_t first = model_.tensors[a].hash();
+            const std::uint64_t second = model_.tensors[b].hash();
             return first != second ? first < second : a < b;
         });
         Buffer<std::byte> text;
@@ -179,12 +179,12 @@ private:
         std::ranges::copy(as_bytes(layout_magic), bytes.begin());
         for (std::size_t i = 0; i < count; ++i) {
             const MemoryTensor& tensor = model_.tensors[order[i]];
-            if (i > 0 && model_.tensors[order[i - 1]].name_hash == tensor.name_hash) {
+            if (i > 0 && model_.tensors[order[i - 1]].hash() == tensor.hash()) {
                 found({ViewDefect::named_twice, order[i]});
             }
             store_layout_record(
                 bytes.subspan(layout_magic.size() + layout_record_bytes * i, layout_record_bytes),
-                {tensor.name_hash, tensor.shape});
+                {tensor.hash(), tensor.shape});
         }
         const Identity& identity = model_.identity;
         if (identity.tensor_count != count || identity.parameter_count != parameters.value() ||

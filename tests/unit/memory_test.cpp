@@ -776,6 +776,17 @@ TEST_CASE("a plan for another engine is not exchanged") {
     CHECK(other.bytes() == others);
 }
 
+TEST_CASE("a name stands for its hash, and a hash for its name") {
+    Engine engine(Dtype::q8_0, mixed_packages());
+    const std::string expected = engine.expected();
+    for (std::size_t i = 0; i < engine.tensors.size(); ++i) {
+        if (i % 2 == 0) engine.tensors[i].name_hash = 0;
+        if (i % 2 == 1) engine.tensors[i].name = {};
+    }
+    REQUIRE(engine.apply());
+    CHECK(engine.bytes() == expected);
+}
+
 TEST_CASE("half of what an engine lends is refused") {
     const auto refused = [](auto&& change) {
         Engine engine(Dtype::f32, mixed_packages());

@@ -17,8 +17,8 @@ namespace trlm::adapt {
 
 /// A tensor in an engine's memory. Storage is that of SLM1; payload and scales may lie anywhere.
 struct MemoryTensor {
-    std::uint64_t name_hash = 0;  ///< `tensor_name_hash` of the name
-    std::string_view name;        ///< for findings and reports; may be empty
+    std::uint64_t name_hash = 0;  ///< `tensor_name_hash` of the name; 0: of `name`, which is given
+    std::string_view name;        ///< also for findings and reports; may be empty beside a hash
     Dtype dtype = Dtype::f32;
     Shape shape;
     std::uint32_t block_size =
@@ -29,6 +29,11 @@ struct MemoryTensor {
     /// (`ModelTensor::max_abs` of the file that it loaded, say). It can spare the pass that checks
     /// for overflow.
     std::optional<float> max_abs;
+
+    /// The name hash, given or not.
+    [[nodiscard]] constexpr std::uint64_t hash() const noexcept {
+        return name_hash == 0 && !name.empty() ? tensor_name_hash(name) : name_hash;
+    }
 };
 
 /// A run of whole rows of a tensor.
