@@ -79,8 +79,8 @@ static trlm_adapt_report report_of(const trlm_adapt_applied* applied) {
     return report;
 }
 
-/// In, exchanged twice, out, and in again. `memory` is NULL where tensors are reached by access:
-/// then the bytes are those of `engine->tensors`, wherever its description leads.
+/// In, exchanged twice, out, and in again. The bytes are those of `engine->tensors`, wherever its
+/// description leads.
 static void go_through(const Engine* engine, const Case* all) {
     const Plans plans = make_plans(engine, all);
     trlm_adapt_applied* applied = NULL;
@@ -335,6 +335,48 @@ static void check_progress(const Engine* engine, const Case* all) {
     free_plans(&plans);
 }
 
+/// Engines of their own, in threads of their own, over the same packages.
+typedef struct Guest {
+    const char* folder;
+    const Case* all;
+    bool good;
+} Guest;
+
+static void* be_a_guest(void* pointer) {
+    Guest* guest = pointer;
+    Engine engine = load_engine(guest->folder, "base.slm");
+    engine.description.threads = 2;
+    guest->good = true;
+    for (int i = 0; i < 20; ++i) {
+        const Plans plans = make_plans(&engine, guest->all);
+        trlm_adapt_applied* applied = NULL;
+        guest->good = guest->good &&
+                      trlm_adapt_apply(plans.first, NULL, &applied, NULL) == TRLM_ADAPT_OK &&
+                      has_bytes(&engine, &guest->all->first) &&
+                      trlm_adapt_swap(applied, plans.both, &both_options, NULL) == TRLM_ADAPT_OK &&
+                      has_bytes(&engine, &guest->all->both) &&
+                      trlm_adapt_undo(applied, NULL) == TRLM_ADAPT_OK &&
+                      has_bytes(&engine, &guest->all->base);
+        trlm_adapt_applied_free(applied);
+        free_plans(&plans);
+    }
+    free_engine(&engine);
+    return NULL;
+}
+
+static void check_guests(const char* folder, const Case* all) {
+    Guest guests[3];
+    pthread_t threads[3];
+    for (size_t i = 0; i < 3; ++i) {
+        guests[i] = (Guest){folder, all, false};
+        CHECK(pthread_create(&threads[i], NULL, be_a_guest, &guests[i]) == 0);
+    }
+    for (size_t i = 0; i < 3; ++i) {
+        CHECK(pthread_join(threads[i], NULL) == 0);
+        CHECK(guests[i].good);
+    }
+}
+
 /// Everything that may be freed is, and the packages' bytes are gone, before the undo.
 static void check_lifetimes(const char* folder, const Case* all) {
     Engine engine = load_engine(folder, "base.slm");
@@ -423,6 +465,7 @@ int main(int argc, char** argv) {
     check_access(&engine, &all);
     check_progress(&engine, &all);
     check_what_may_be_left_out(&engine, &all);
+    check_guests(argv[1], &all);
     check_lifetimes(argv[1], &all);
     free_engine(&engine);
     free_case(&all);
