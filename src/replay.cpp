@@ -6,6 +6,7 @@
 
 #include "guard.hpp"
 #include "receipt/descriptions.hpp"
+#include "receipt/file_findings.hpp"
 #include "trlm/adapt/apply.hpp"
 #include "trlm/adapt/plan.hpp"
 #include "trlm/adapt/stack.hpp"
@@ -16,9 +17,12 @@ namespace {
 Result<std::vector<std::byte>> read_file(const SourceFile& file, const FileRef& ref,
                                          const std::string& path) {
     // A file of another size is not read.
-    const std::vector<std::byte> none;
-    auto bytes = file.bytes() == ref.bytes ? read_whole(file, ref.bytes)
-                                           : Result<std::vector<std::byte>>(none);
+    if (file.bytes() != ref.bytes) {
+        Finding wrong = size_differs(ref.bytes, file.bytes());
+        wrong.file = path;
+        return failure(std::move(wrong));
+    }
+    auto bytes = read_whole(file, ref.bytes);
     if (!bytes) return bytes;
     Findings wrong = check_file(ref, *bytes);
     if (!wrong.has_errors()) return bytes;

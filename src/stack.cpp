@@ -2,6 +2,7 @@
 
 #include <bit>
 #include <charconv>
+#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <locale>
@@ -62,7 +63,7 @@ double nearest_double(std::string_view text) {
 }
 
 /// Judged by its bits: to a host that flushes subnormals a small one would equal zero.
-bool is_usable_strength(float strength) {
+bool is_usable_strength(float strength) noexcept {
     const std::uint32_t magnitude = std::bit_cast<std::uint32_t>(strength) & 0x7fffffffU;
     return magnitude > 0 && magnitude < 0x7f800000U;
 }
@@ -105,12 +106,21 @@ void compare_entry(Findings& findings, const std::string& file, const FindTensor
 
 }  // namespace
 
+std::optional<float> usable_strength(double strength) noexcept {
+    // Halfway from the largest f32 to 2^128: what lies below still rounds to that f32, and far
+    // above the conversion would be undefined.
+    constexpr double rounds_to_infinity = 0x1.ffffffp127;
+    if (!(std::abs(strength) < rounds_to_infinity)) return std::nullopt;
+    const FpEnvironment environment;
+    const auto rounded = static_cast<float>(strength);
+    return is_usable_strength(rounded) ? std::optional(rounded) : std::nullopt;
+}
+
 Result<float> parse_strength(std::string_view text) {
     return guarded([&]() -> Result<float> {
         if (is_decimal_number(text)) {
             const FpEnvironment environment;
-            const auto strength = static_cast<float>(nearest_double(text));
-            if (is_usable_strength(strength)) return strength;
+            if (const auto strength = usable_strength(nearest_double(text))) return *strength;
         }
         Finding finding;
         finding.code = FindingCode::usage_error;

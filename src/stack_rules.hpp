@@ -10,6 +10,9 @@
 
 namespace trlm::adapt {
 
+/// A strength as it is used: rounded once to f32. Nothing where that is zero or not finite.
+[[nodiscard]] std::optional<float> usable_strength(double strength) noexcept;
+
 /// What a model knows of a tensor that an adapter names.
 struct KnownTensor {
     std::string_view name;  ///< may be empty

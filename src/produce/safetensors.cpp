@@ -12,6 +12,7 @@
 #include "guard.hpp"
 #include "json.hpp"
 #include "trlm/adapt/checked.hpp"
+#include "trlm/adapt/limits.hpp"
 
 namespace trlm::adapt {
 namespace {
@@ -91,7 +92,8 @@ public:
     [[nodiscard]] Result<Safetensors> read() {
         const std::optional<std::string_view> text = header_text();
         if (!text) return failure(std::move(findings_));
-        auto header = parse_json(*text, {.max_bytes = safetensors_header_limit, .max_depth = 3});
+        auto header = parse_json(
+            *text, {.max_bytes = safetensors_header_limit, .max_depth = limits::json_depth});
         if (!header) {
             for (const Finding& finding : header.error()) {
                 Finding moved = finding;

@@ -5,7 +5,6 @@
 #include <bit>
 #include <map>
 #include <set>
-#include <unordered_map>
 
 #include <fmt/format.h>
 
@@ -408,8 +407,9 @@ private:
     std::uint32_t vocab_size_;
     const NamedSpecialTokens& named_;
     std::map<std::uint32_t, AddedToken> added_;
-    std::map<std::uint32_t, std::string> tokens_;         // bytes by id
-    std::unordered_map<std::string, std::uint32_t> ids_;  // by the text in the file
+    std::map<std::uint32_t, std::string> tokens_;  // bytes by id
+    // By the text in the file; ordered, so that no choice of texts makes it slow.
+    std::map<std::string, std::uint32_t> ids_;
     std::vector<BpeMerge> merges_;
     SpecialTokens special_;
     std::set<std::uint32_t> roles_;  // ids that have one

@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "../hex.hpp"
+#include "../stack_rules.hpp"
 
 namespace trlm::adapt::document {
 namespace {
@@ -121,11 +122,9 @@ void Number::read(const Json& json, double& value, const Place& place) const {
 
 void Strength::read(const Json& json, float& value, const Place& place) const {
     if (json.is_number()) {
-        const auto wide = json.get<double>();
-        // Beyond the largest f32 the conversion would be undefined.
-        if (std::abs(wide) <= static_cast<double>(std::numeric_limits<float>::max())) {
-            value = static_cast<float>(wide);
-            if (value != 0) return;
+        if (const auto strength = usable_strength(json.get<double>())) {
+            value = *strength;
+            return;
         }
     }
     place.refuse(json, "a strength, a number that as f32 is finite and not zero");

@@ -244,14 +244,18 @@ struct Each {
             return;
         }
         if (json.size() < least || json.size() > most) {
-            place.add(FindingCode::bad_value,
+            // The longest lists are those of the limits table.
+            place.add(json.size() < least ? FindingCode::bad_value : FindingCode::limit_exceeded,
                       fmt::format("there are {} values here, but {}; correct the list", json.size(),
                                   bounds()),
                       bounds(), fmt::format("{}", json.size()));
         }
-        values.resize(json.size());
-        for (std::size_t i = 0; i < json.size(); ++i)
-            rule.read(json[i], values[i], place.element(i));
+        for (std::size_t i = 0; i < json.size(); ++i) {
+            // A value takes far more room than `{}`: those of a document that is refused anyway
+            // are not read once nothing more is kept of what is wrong with them.
+            if (place.findings->full() && place.findings->exit_code() == ExitCode::invalid) return;
+            rule.read(json[i], values.emplace_back(), place.element(i));
+        }
     }
     template <class T>
     [[nodiscard]] Json write(const std::vector<T>& values) const {

@@ -1,7 +1,7 @@
 #include "trlm/adapt/receipt/family.hpp"
 
 #include <algorithm>
-#include <unordered_set>
+#include <set>
 
 #include "descriptions.hpp"
 #include "trlm/adapt/checked.hpp"
@@ -41,7 +41,7 @@ void check_members(const AdapterFamily& family, const Place& root) {
 }
 
 void check_order(const AdapterFamily& family, const FamilyStack& stack, const Place& place) {
-    std::unordered_set<std::string_view> seen;
+    std::set<std::string_view> seen;  // ordered: no choice of ids makes it slow
     for (std::size_t i = 0; i < stack.order.size(); ++i) {
         const std::string& member = stack.order[i].member;
         const Place at = place.member("order").element(i).member("member");

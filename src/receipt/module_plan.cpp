@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <map>
-#include <unordered_map>
 
 #include "descriptions.hpp"
 #include "trlm/adapt/checked.hpp"
@@ -148,7 +147,7 @@ private:
     }
 
     void check_dependencies() {
-        std::unordered_map<std::string_view, std::size_t> by_id;
+        std::map<std::string_view, std::size_t> by_id;  // ordered: no choice of ids makes it slow
         for (std::size_t i = 0; i < plan_.modules.size(); ++i)
             by_id.emplace(plan_.modules[i].id, i);
         edges_.resize(plan_.modules.size());

@@ -1,4 +1,5 @@
 """trlm-adapt replay: the same again, to the last bit, or the difference by name."""
+import hashlib
 import os
 import shutil
 
@@ -166,6 +167,10 @@ class Different(Case):
         self.refuse(lambda r: r['base'].update(digest='sha256:' + '0' * 64), DRIFT,
                     [('digest_mismatch', None)])
         self.refuse(lambda r: r['base'].update(bytes=1), DRIFT, [('size_mismatch', None)])
+        # Nothing is not a model's digest, whatever else the receipt states of it.
+        nothing = 'sha256:' + hashlib.sha256(b'').hexdigest()
+        self.refuse(lambda r: r['base'].update(bytes=0, digest=nothing), DRIFT,
+                    [('size_mismatch', None)])
         self.refuse(lambda r: r['stack'][0].update(internal_checksum='xxh3-64:' + '0' * 16), DRIFT,
                     [('value_drift', '/stack/0/internal_checksum')])
         self.refuse(lambda r: r['stack'][0].update(format='ADP1'), DRIFT,

@@ -171,6 +171,39 @@ TEST_CASE("strengths are printed with as few digits as read back to the same f32
     }
 }
 
+TEST_CASE("a strength is read as what it rounds to as f32") {
+    const std::string text = write_apply_receipt(sample());
+    const std::string own = "\"strength\": -2.0";
+    REQUIRE(text.find(own) != std::string::npos);
+    const auto read = [&](const std::string& number) {
+        std::string other = text;
+        return read_apply_receipt(
+            other.replace(other.find(own), own.size(), "\"strength\": " + number));
+    };
+    // Below 2^128 - 2^103, halfway to 2^128, a number rounds to the largest f32.
+    const auto largest = read("3.4028235677973362e38");
+    REQUIRE(largest);
+    CHECK(largest->stack[1].strength == std::numeric_limits<float>::max());
+    CHECK(read("1e-45")->stack[1].strength == std::numeric_limits<float>::denorm_min());
+    for (const char* number : {"3.4028235677973366e38", "7.006492321624085e-46", "-0.0", "1e39"}) {
+        CAPTURE(number);
+        REQUIRE_FALSE(read(number));
+        CHECK(read(number).error()[0].code == FindingCode::bad_value);
+    }
+}
+
+TEST_CASE("a receipt of 64 packages is read, one of 65 is past a limit") {
+    ApplyReceipt receipt = sample();
+    receipt.stack.resize(64, receipt.stack[0]);
+    CHECK(read_apply_receipt(write_apply_receipt(receipt)));
+    receipt.stack.push_back(receipt.stack[0]);
+    const auto read = read_apply_receipt(write_apply_receipt(receipt));
+    REQUIRE_FALSE(read);
+    REQUIRE(read.error().size() == 1);
+    CHECK(read.error()[0].code == FindingCode::limit_exceeded);
+    CHECK(read.error()[0].pointer == "/stack");
+}
+
 TEST_CASE("a receipt names files beneath its folder by their way there") {
     const WorkingFolder folder;
     fs::create_directories("receipts/models");

@@ -95,6 +95,15 @@ TEST_CASE("safetensors: the longest header is read, one byte more is not") {
     CHECK(read_safetensors(file).error()[0].code == FindingCode::limit_exceeded);
 }
 
+TEST_CASE("safetensors: what stands too deep in the header is a wrong value, not a limit") {
+    const auto read = read_safetensors(
+        safetensors(R"({"x":{"dtype":"F32","shape":[{}],"data_offsets":[0,4]}})", 4));
+    REQUIRE_FALSE(read);
+    REQUIRE(read.error().size() == 1);
+    CHECK(read.error()[0].code == FindingCode::bad_value);
+    CHECK(read.error()[0].pointer == "/x/shape");
+}
+
 TEST_CASE("safetensors: every F16 and BF16 becomes the f32 of the same value") {
     std::vector<std::byte> bits(2 * 65'536);
     for (std::uint32_t i = 0; i < 65'536; ++i)

@@ -37,14 +37,37 @@ TEST_CASE("a strength is a decimal number rounded once to f32") {
     CHECK(*parse_strength("3.") == 3.0F);
     CHECK(*parse_strength("3.4e38") == 3.4e38F);
     CHECK(*parse_strength("1e-45") == std::numeric_limits<float>::denorm_min());
+    // Below 2^128 - 2^103, halfway to 2^128, a number rounds to the largest f32.
+    CHECK(*parse_strength("3.4028235677973362e38") == std::numeric_limits<float>::max());
     // Halfway between two f32 after rounding to binary64: ties to even, 1 + 2^-23 is odd.
     CHECK(*parse_strength("1.000000178813934326171875") == 1.0000002384185791015625F);
 }
 
 TEST_CASE("what is not a usable strength is a usage error") {
-    for (const char* text : {"",      " 1", "1 ",  "one",   "nan",  "inf",   "-inf", "infinity",
-                             "0x1p0", "0",  "-0",  "0.0",   "1e39", "1e-50", "1e",   "e5",
-                             ".",     "+",  "1,5", "1e400", "--1",  "1_000"}) {
+    for (const char* text : {"",
+                             " 1",
+                             "1 ",
+                             "one",
+                             "nan",
+                             "inf",
+                             "-inf",
+                             "infinity",
+                             "0x1p0",
+                             "0",
+                             "-0",
+                             "0.0",
+                             "1e39",
+                             "1e-50",
+                             "1e",
+                             "e5",
+                             ".",
+                             "+",
+                             "1,5",
+                             "1e400",
+                             "--1",
+                             "1_000",
+                             "3.4028235677973366e38",
+                             "7.006492321624085e-46"}) {
         INFO("'" << text << "'");
         const auto strength = parse_strength(text);
         REQUIRE(!strength);
