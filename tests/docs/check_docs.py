@@ -12,7 +12,8 @@ What the documents may hold:
                             stdout and stderr together. A line "..." stands for any lines, "..."
                             inside a line for any text. A command must exit with 0, unless the next
                             one is "echo $?".
-  <!-- needs: NAME -->      the document's commands run only where `--program` gives NAME.
+  <!-- needs: NAME -->      the document's commands run only where `--program` gives NAME; `python3`
+                            is one that can make the hostile corpus, where there is one.
   ```hexdump FILE           offset, 16 bytes, text, remark; compared with the file. "..." skips.
   ```hexdump apply ARGS     the same for the output of that command.
   <!-- file: PATH -->       the next code block is that file, or whole lines of it.
@@ -124,6 +125,16 @@ class Checker:
                           if path.endswith('.md') and os.path.exists(self.at(path))}
         self.problems = []
         self.count = 0
+        for python in filter(None, (shutil.which('python3'), '/usr/bin/python3')):
+            if 'python3' not in self.programs and self.makes_corpus(python):
+                self.programs['python3'] = python
+
+    def makes_corpus(self, python):
+        """Whether this Python has what the hostile corpus needs: NumPy and xxHash."""
+        generator = self.at('tests/malformed/generate.py')
+        return os.path.exists(python) and subprocess.run(
+            [python, generator, '--help'], stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL, check=False).returncode == 0
 
     def at(self, path):
         return os.path.join(self.root, path)
@@ -152,6 +163,8 @@ class Checker:
             shutil.copytree(self.at('examples'), os.path.join(folder, 'examples'))
             shutil.copytree(self.at('tests/conformance'),
                             os.path.join(folder, 'tests/conformance'))
+            for name in ('malformed', 'differential', 'documents', 'support', 'cli'):
+                os.symlink(self.at('tests/' + name), os.path.join(folder, 'tests', name))
             os.makedirs(os.path.join(folder, '.bin'))
             for name, path in self.programs.items():
                 os.symlink(path, os.path.join(folder, '.bin', name))

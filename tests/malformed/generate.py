@@ -22,12 +22,17 @@ if not available:
 
 import binary  # noqa: E402
 import corpus  # noqa: E402
+import documents  # noqa: E402
 import metadata  # noqa: E402
+import receipts  # noqa: E402
+import safetensors  # noqa: E402
 import tokenizers  # noqa: E402
 import undo  # noqa: E402
 
 PARTS = {'slm1': binary.slm1_cases, 'packages': binary.package_cases,
-         'tokenizer': tokenizers.cases, 'undo': undo.cases, 'metadata': metadata.cases}
+         'tokenizer': tokenizers.cases, 'undo': undo.cases, 'metadata': metadata.cases,
+         'safetensors': safetensors.cases,
+         'documents': documents.cases, 'receipts': receipts.cases}
 
 
 def main():
