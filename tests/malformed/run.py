@@ -104,7 +104,7 @@ class Worker:
 
     def __init__(self, options, manifest):
         self.options, self.groups = options, manifest['groups']
-        self.cli = os.path.abspath(options.cli)
+        self.cli = os.path.abspath(shutil.which(options.cli) or options.cli)
         self.folder = tempfile.mkdtemp(prefix='trlm-malformed-')
         self.failures, self.passed, self.bases = [], 0, {}
         self.slowest, self.largest = (0.0, ''), (0.0, '')
