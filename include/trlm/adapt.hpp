@@ -1,12 +1,16 @@
 #pragma once
-// trlm::adapt: validates adapter packages and applies stacks of them to SLM1 models.
-//
-//   auto file  = MappedFile::open("model.slm");
-//   auto model = read_model(file->bytes());
-//   auto plan  = plan_apply(*model, stack);
-//   auto done  = apply_to_file(*plan, "adapted.slm", /*replace=*/false);
-//
-// Every call returns a Result: a value, or all findings. Nothing is printed, thrown or aborted.
+/// \namespace trlm
+/// What has to do with TinyRustLM's files.
+
+/// \namespace trlm::adapt
+/// Validates adapter packages and applies stacks of them to SLM1 models.
+///
+///     auto file  = MappedFile::open("model.slm");
+///     auto model = read_model(file->bytes());
+///     auto plan  = plan_apply(*model, stack);
+///     auto done  = apply_to_file(*plan, "adapted.slm", /*replace=*/false);
+///
+/// Every call returns a Result: a value, or all findings. Nothing is printed, thrown or aborted.
 
 #include "trlm/adapt/apply.hpp"
 #include "trlm/adapt/bundle.hpp"

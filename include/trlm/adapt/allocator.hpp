@@ -3,6 +3,7 @@
 
 #include <cstddef>
 
+#pragma GCC visibility push(default)
 namespace trlm::adapt {
 
 /// A source of memory. Without functions it is the program's own heap.
@@ -19,3 +20,4 @@ struct Allocator {
 };
 
 }  // namespace trlm::adapt
+#pragma GCC visibility pop

@@ -17,17 +17,18 @@
 #include "trlm/adapt/survival.hpp"
 #include "trlm/adapt/undo.hpp"
 
+#pragma GCC visibility push(default)
 namespace trlm::adapt {
 
 /// How a stack is applied.
 struct ApplyOptions {
-    Rounding rounding;
+    Rounding rounding;                   ///< how quantized values are rounded
     bool survival = false;               ///< measure how much of the delta arrived
     bool allow_no_effect = false;        ///< `zero_effect` becomes a warning
     std::optional<double> min_survival;  ///< `survival_below_threshold` below it; implies survival
-    Executor executor;
-    Progress progress;
-    std::string simd_target;  ///< see simd.hpp; empty: the best
+    Executor executor;                   ///< where the work runs; by default on the calling thread
+    Progress progress;                   ///< told of the bytes done; may cancel
+    std::string simd_target;             ///< see simd.hpp; empty: the best
     /// `value_drift` when the new model has another digest, and nothing is published.
     std::optional<Digest> expected_digest;
 };
@@ -40,7 +41,7 @@ struct ApplyReport {
     bool zero_effect = false;             ///< no stored byte changed
     std::vector<TensorSurvival> tensors;  ///< per tensor of the stack, when asked for
     std::optional<double> kept;           ///< of the whole stack, when asked for
-    Findings warnings;
+    Findings warnings;                    ///< what an option allowed
 };
 
 /// Takes the next bytes of the new model, in file order; returns false when it cannot.
@@ -66,8 +67,8 @@ using OutputSink = std::function<bool(Bytes)>;
 
 /// An application whose result went through a digest.
 struct DigestedReport {
-    ApplyReport report;
-    Digest digest;  ///< SHA-256 of the new model
+    ApplyReport report;  ///< what was done
+    Digest digest;       ///< SHA-256 of the new model
 };
 
 /// Writes the new model to `path`: a temporary file in its folder, fsync, rename, fsync of the
@@ -78,8 +79,8 @@ struct DigestedReport {
 
 /// An application that can be undone.
 struct UndoableReport {
-    DigestedReport applied;
-    UndoReport undo;
+    DigestedReport applied;  ///< the new model
+    UndoReport undo;         ///< the undo file
 };
 
 /// The same, and also writes to `undo_path` what turns the new model back into the base, bit for
@@ -96,3 +97,4 @@ struct UndoableReport {
                                              const ApplyOptions& options = {});
 
 }  // namespace trlm::adapt
+#pragma GCC visibility pop

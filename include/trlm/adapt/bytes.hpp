@@ -10,12 +10,15 @@
 #include <type_traits>
 #include <vector>
 
+#pragma GCC visibility push(default)
 namespace trlm::adapt {
 
 static_assert(std::endian::native == std::endian::little,
               "the payload kernels read little-endian files in place");
 
+/// Bytes that are read, of anybody's memory.
 using Bytes = std::span<const std::byte>;
+/// Bytes that are written.
 using MutableBytes = std::span<std::byte>;
 
 /// True when [offset, offset + length) lies inside `size` bytes; cannot wrap.
@@ -62,3 +65,4 @@ void store(MutableBytes bytes, std::uint64_t offset, T value) noexcept {
 }
 
 }  // namespace trlm::adapt
+#pragma GCC visibility pop

@@ -18,6 +18,7 @@
 #include "trlm/adapt/slm1.hpp"
 #include "trlm/adapt/source.hpp"
 
+#pragma GCC visibility push(default)
 namespace trlm::adapt {
 
 /// The gates, in order.
@@ -50,14 +51,16 @@ enum class GateStatus : std::uint8_t { pending, passed, failed, blocked, not_app
 
 /// How a bundle is verified.
 struct ChainOptions {
+    /// Where the registry lies, from the bundle's root.
     std::string registry_path = "selector.registry.json";
     std::string entry = {};                      ///< id; empty: the registry's default entry
     std::optional<Digest> registry_digest = {};  ///< pins the registry itself
     bool allow_weak_digests = false;             ///< `weak_digest` becomes a warning
     bool strict = false;                         ///< `unlisted_file` becomes an error
+    /// What to do with a model's checksum that cannot be verified.
     ChecksumPolicy checksum = ChecksumPolicy::verify;
-    Executor executor = {};
-    Progress progress = {};
+    Executor executor = {};        ///< where the work runs
+    Progress progress = {};        ///< told of the bytes done; may cancel
     std::string simd_target = {};  ///< see simd.hpp; empty: the best
 };
 
@@ -71,12 +74,13 @@ struct WantedFile {
 
 /// What a chain found out.
 struct ChainReport {
-    std::array<GateStatus, gate_count> gates{};
-    std::vector<std::string> opened;     ///< paths, in order
-    std::string entry;                   ///< id of the chosen entry; empty when none was
-    std::optional<std::uint64_t> state;  ///< assembly state, when gate 12 was reached
-    Findings findings;
+    std::array<GateStatus, gate_count> gates{};  ///< one per gate, in the order of `Gate`
+    std::vector<std::string> opened;             ///< paths, in order
+    std::string entry;                           ///< id of the chosen entry; empty when none was
+    std::optional<std::uint64_t> state;          ///< assembly state, when gate 12 was reached
+    Findings findings;  ///< of all gates, in the order in which they were met
 
+    /// The status of one gate.
     [[nodiscard]] GateStatus status(Gate gate) const noexcept {
         return gates[static_cast<std::size_t>(gate)];
     }
@@ -89,8 +93,11 @@ struct ChainReport {
 /// are in the report. Memory: all files of the entry. Use from one thread at a time.
 class Chain {
 public:
+    /// Waits for the registry; nothing was fed yet.
     explicit Chain(ChainOptions options = {});
+    /// Takes over; the other may only be destroyed or assigned to.
     Chain(Chain&&) noexcept;
+    /// The same.
     Chain& operator=(Chain&&) noexcept;
     ~Chain();
 
@@ -127,7 +134,7 @@ public:
     [[nodiscard]] std::vector<std::string> known_files() const;
 
 private:
-    class Machine;
+    class [[gnu::visibility("hidden")]] Machine;
     std::unique_ptr<Machine> machine_;
 };
 
@@ -136,3 +143,4 @@ private:
 [[nodiscard]] ChainReport verify(Source& source, ChainOptions options = {});
 
 }  // namespace trlm::adapt
+#pragma GCC visibility pop

@@ -4,14 +4,17 @@
 #include <cstdint>
 #include <limits>
 
+#pragma GCC visibility push(default)
 namespace trlm::adapt {
 
 /// An unsigned 64-bit size that remembers an overflow. Once overflowed it stays so, so a whole
 /// expression needs one check at its end.
 class CheckedSize {
 public:
+    /// A size that has not overflowed.
     constexpr CheckedSize(std::uint64_t value) noexcept : value_(value) {}  // NOLINT: sizes mix
 
+    /// True when an operation on the way here overflowed.
     [[nodiscard]] constexpr bool overflowed() const noexcept { return overflowed_; }
 
     /// The exact value; the largest u64 when overflowed, so that a bound check fails, never passes.
@@ -58,3 +61,4 @@ inline constexpr std::uint64_t region_alignment = 64;
 }
 
 }  // namespace trlm::adapt
+#pragma GCC visibility pop

@@ -10,6 +10,7 @@
 
 #include "trlm/adapt/bytes.hpp"
 
+#pragma GCC visibility push(default)
 namespace trlm::adapt {
 
 /// XXH3-64 with seed 0, as it is. O(n), no allocation.
@@ -30,10 +31,13 @@ namespace trlm::adapt {
 class Xxh3 {
 public:
     Xxh3();
+    /// Takes over; the other may only be destroyed or assigned to.
     Xxh3(Xxh3&&) noexcept;
+    /// The same.
     Xxh3& operator=(Xxh3&&) noexcept;
     ~Xxh3();
 
+    /// Takes the next bytes; O(n).
     void update(Bytes bytes) noexcept;
 
     /// The hash of all bytes so far; more may follow.
@@ -51,10 +55,13 @@ private:
 class Xxh3Wide {
 public:
     Xxh3Wide();
+    /// Takes over; the other may only be destroyed or assigned to.
     Xxh3Wide(Xxh3Wide&&) noexcept;
+    /// The same.
     Xxh3Wide& operator=(Xxh3Wide&&) noexcept;
     ~Xxh3Wide();
 
+    /// Takes the next bytes; O(n).
     void update(Bytes bytes) noexcept;
 
     /// The hash of all bytes so far, as `xxh3_128`; more may follow.
@@ -75,3 +82,4 @@ private:
 [[nodiscard]] std::string to_hex(Bytes bytes);
 
 }  // namespace trlm::adapt
+#pragma GCC visibility pop

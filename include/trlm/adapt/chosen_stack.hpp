@@ -12,6 +12,7 @@
 #include "trlm/adapt/receipt/family.hpp"
 #include "trlm/adapt/source.hpp"
 
+#pragma GCC visibility push(default)
 namespace trlm::adapt {
 
 /// The name of a family receipt in a folder of adapters.
@@ -19,14 +20,14 @@ inline constexpr std::string_view family_receipt_name = "family.receipt.json";
 
 /// One adapter of the stack, as family and manifest describe it.
 struct ChosenMember {
-    FamilyMember member;
-    AdapterManifest manifest;
-    float strength = 1;
+    FamilyMember member;       ///< as the family names it
+    AdapterManifest manifest;  ///< its manifest, checked
+    float strength = 1;        ///< its factor in this stack
 };
 
 /// The preferred stack of a family, before any package is opened.
 struct ChosenStack {
-    AdapterFamily family;
+    AdapterFamily family;               ///< the family's receipt, checked
     std::vector<ChosenMember> members;  ///< in stack order
 
     /// The preferred stack; a family that was read has one.
@@ -61,3 +62,4 @@ struct ChosenStack {
 [[nodiscard]] bool may_be_an_output(Source& folder, std::uint64_t base_bytes);
 
 }  // namespace trlm::adapt
+#pragma GCC visibility pop

@@ -10,13 +10,16 @@
 
 #include "trlm/adapt/memory.hpp"
 
+#pragma GCC visibility push(default)
+/// The transaction for hosts without exceptions, run-time type information or a heap.
 namespace trlm::adapt::core {
 
 /// That all went well, or the first thing that did not.
 struct Outcome {
+    /// Neither an item nor a place.
     static constexpr std::uint64_t nowhere = std::numeric_limits<std::uint64_t>::max();
 
-    bool ok = true;
+    bool ok = true;                               ///< nothing is wrong
     FindingCode code = FindingCode::usage_error;  ///< when not ok
     /// What it is about: the entry of a package, the tensor of a model, or the member of a stack,
     /// as the function says.
@@ -24,14 +27,15 @@ struct Outcome {
     /// Where in it: the byte of a file, or the element, row or block of `fused_non_finite`.
     std::uint64_t place = nowhere;
 
+    /// The same as `ok`.
     [[nodiscard]] constexpr explicit operator bool() const noexcept { return ok; }
 };
 
 /// One entry of a package.
 struct Entry {
-    std::uint64_t name_hash = 0;
-    Shape shape;
-    Delta delta;
+    std::uint64_t name_hash = 0;  ///< `tensor_name_hash` of the tensor's name
+    Shape shape;                  ///< the tensor's dimensions
+    Delta delta;                  ///< the values, in the package's bytes
 };
 
 /// An adapter package over bytes that the caller keeps alive. Nothing is copied or allocated.
@@ -42,9 +46,13 @@ public:
     /// O(bytes).
     [[nodiscard]] static Outcome open(Bytes file, PackageView& package) noexcept;
 
+    /// Dense, sparse or low-rank.
     [[nodiscard]] PackageKind kind() const noexcept { return kind_; }
+    /// The model that it is for.
     [[nodiscard]] const Identity& identity() const noexcept { return identity_; }
+    /// Internal checksum, as the header states it.
     [[nodiscard]] std::uint64_t checksum() const noexcept { return checksum_; }
+    /// Tensors that it changes.
     [[nodiscard]] std::uint32_t entry_count() const noexcept { return entry_count_; }
 
     /// Entry `index`, below `entry_count()`. O(1).
@@ -60,15 +68,15 @@ private:
 
 /// One adapter of a stack. The package must outlive the application.
 struct Member {
-    const PackageView* package = nullptr;
-    float strength = 1;
+    const PackageView* package = nullptr;  ///< what is added
+    float strength = 1;                    ///< what its values are multiplied by
 };
 
 /// How a stack is applied.
 struct Options {
-    Rounding rounding;
+    Rounding rounding;             ///< how quantized values are rounded
     bool allow_no_effect = false;  ///< otherwise `zero_effect` when no stored byte would change
-    Executor executor;
+    Executor executor;             ///< where the work runs; by default on the calling thread
 };
 
 /// What an engine's weights hold: the base, or the base with a stack. The model's description, the
@@ -110,3 +118,4 @@ private:
 };
 
 }  // namespace trlm::adapt::core
+#pragma GCC visibility pop

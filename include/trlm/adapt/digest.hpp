@@ -9,11 +9,12 @@
 
 #include "trlm/adapt/bytes.hpp"
 
+#pragma GCC visibility push(default)
 namespace trlm::adapt {
 
 /// A SHA-256.
 struct Digest {
-    std::array<std::byte, 32> bytes{};
+    std::array<std::byte, 32> bytes{};  ///< in the order in which hex digits are written
     friend bool operator==(const Digest&, const Digest&) = default;
 };
 
@@ -21,10 +22,13 @@ struct Digest {
 class Sha256 {
 public:
     Sha256();
+    /// Takes over; the other may only be destroyed or assigned to.
     Sha256(Sha256&&) noexcept;
+    /// The same.
     Sha256& operator=(Sha256&&) noexcept;
     ~Sha256();
 
+    /// Takes the next bytes; O(n).
     void update(Bytes bytes) noexcept;
 
     /// The digest of all bytes; the object must not be used afterwards.
@@ -45,3 +49,4 @@ private:
 [[nodiscard]] std::optional<Digest> parse_digest(std::string_view text) noexcept;
 
 }  // namespace trlm::adapt
+#pragma GCC visibility pop

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <functional>
 
+#pragma GCC visibility push(default)
 namespace trlm::adapt {
 
 /// Calls task(0) .. task(count - 1), each exactly once, on any threads and in any order, and
@@ -23,3 +24,4 @@ struct Executor {
 [[nodiscard]] Executor make_executor(std::size_t threads);
 
 }  // namespace trlm::adapt
+#pragma GCC visibility pop

@@ -9,6 +9,7 @@
 #include "trlm/adapt/bytes.hpp"
 #include "trlm/adapt/result.hpp"
 
+#pragma GCC visibility push(default)
 namespace trlm::adapt {
 
 /// A regular file mapped for reading.
@@ -17,10 +18,13 @@ public:
     /// `file_missing`; `file_unreadable` for a folder, a device, a pipe, or no permission.
     [[nodiscard]] static Result<MappedFile> open(const std::string& path);
 
+    /// Takes the mapping over.
     MappedFile(MappedFile&& other) noexcept;
+    /// The same.
     MappedFile& operator=(MappedFile&& other) noexcept;
     ~MappedFile();
 
+    /// The whole file; valid while this object lives.
     [[nodiscard]] Bytes bytes() const noexcept { return bytes_; }
 
     /// Gives back the memory of the pages that were read; those that are read again come from the
@@ -42,7 +46,9 @@ public:
     /// missing or not writable, or the disk is full.
     [[nodiscard]] static Result<OutputFile> create(const std::string& path, std::uint64_t bytes);
 
+    /// Takes the file over; the other has none.
     OutputFile(OutputFile&& other) noexcept;
+    /// The same.
     OutputFile& operator=(OutputFile&& other) noexcept;
     ~OutputFile();
 
@@ -87,3 +93,4 @@ private:
 [[nodiscard]] Result<std::vector<std::string>> list_packages(const std::string& folder);
 
 }  // namespace trlm::adapt
+#pragma GCC visibility pop

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#pragma GCC visibility push(default)
 namespace trlm::adapt {
 
 /// Stable names of everything that can be found. A released name never changes its meaning.
@@ -128,12 +129,12 @@ enum class Severity : std::uint8_t { error, warning };
 
 /// What `trlm-adapt explain CODE` and docs/findings.md say about a code.
 struct FindingInfo {
-    FindingCode code;
-    std::string_view name;
-    FindingClass finding_class;
-    std::string_view meaning;  ///< what it says about the file
-    std::string_view cause;    ///< what usually brings it about
-    std::string_view remedy;   ///< what to do
+    FindingCode code;            ///< the code itself
+    std::string_view name;       ///< as it is written in JSON and documents
+    FindingClass finding_class;  ///< decides the exit code
+    std::string_view meaning;    ///< what it says about the file
+    std::string_view cause;      ///< what usually brings it about
+    std::string_view remedy;     ///< what to do
 };
 
 /// The row of `code`. O(1).
@@ -153,16 +154,16 @@ struct FindingInfo {
 
 /// One defect: what is wrong, where, what was expected, what to do.
 struct Finding {
-    FindingCode code = FindingCode::bad_value;
-    std::string message = {};  ///< one sentence without file name and code
-    Severity severity = Severity::error;
+    FindingCode code = FindingCode::bad_value;  ///< what was found
+    std::string message = {};                   ///< one sentence without file name and code
+    Severity severity = Severity::error;        ///< whether it decides the exit code
     std::string file = {};                      ///< path as the caller gave it
     std::optional<std::uint64_t> offset = {};   ///< byte offset in `file`
     std::string tensor = {};                    ///< name, or `0x` and 16 digits of its hash
     std::optional<std::uint64_t> element = {};  ///< flat element, row or block, as the message says
     std::string pointer = {};                   ///< JSON pointer, in documents
-    std::string expected = {};
-    std::string actual = {};
+    std::string expected = {};                  ///< what should have been there, in words or digits
+    std::string actual = {};                    ///< what was there
 };
 
 /// Process exit codes: a fixed projection of the findings.
@@ -180,16 +181,23 @@ enum class ExitCode : int {
 /// classes still take part in the exit code.
 class Findings {
 public:
+    /// Adds one, or counts it where the limit is reached; O(1).
     void add(Finding finding);
+    /// Adds all of another run, with those that it dropped; O(n).
     void append(Findings other);
 
     /// Sets `file` on every finding that does not name one yet.
     void set_file(std::string_view file);
 
+    /// True when nothing was found.
     [[nodiscard]] bool empty() const noexcept { return findings_.empty(); }
+    /// How many are kept.
     [[nodiscard]] std::size_t size() const noexcept { return findings_.size(); }
+    /// The first that is kept.
     [[nodiscard]] auto begin() const noexcept { return findings_.begin(); }
+    /// Behind the last that is kept.
     [[nodiscard]] auto end() const noexcept { return findings_.end(); }
+    /// The `i`-th that is kept, below `size()`.
     [[nodiscard]] const Finding& operator[](std::size_t i) const noexcept { return findings_[i]; }
 
     /// Findings that were not kept because the limit was reached.
@@ -214,3 +222,4 @@ private:
 };
 
 }  // namespace trlm::adapt
+#pragma GCC visibility pop

@@ -13,14 +13,15 @@
 #include "trlm/adapt/allocator.hpp"
 #include "trlm/adapt/apply.hpp"
 
+#pragma GCC visibility push(default)
 namespace trlm::adapt {
 
 /// A tensor in an engine's memory. Storage is that of SLM1; payload and scales may lie anywhere.
 struct MemoryTensor {
     std::uint64_t name_hash = 0;  ///< `tensor_name_hash` of the name; 0: of `name`, which is given
     std::string_view name;        ///< also for findings and reports; may be empty beside a hash
-    Dtype dtype = Dtype::f32;
-    Shape shape;
+    Dtype dtype = Dtype::f32;     ///< how values are stored
+    Shape shape;                  ///< row-major dimensions
     std::uint32_t block_size =
         0;                 ///< 0 for f32, cols for q8_0, even and a divisor of cols for q4_0
     MutableBytes payload;  ///< f32 values (4-aligned) or codes; empty: see `TileAccess`
@@ -40,7 +41,7 @@ struct MemoryTensor {
 struct RowRange {
     std::size_t tensor = 0;       ///< into `MemoryModel::tensors`
     std::uint64_t first_row = 0;  ///< a row has `Shape::cols()` elements
-    std::uint64_t rows = 0;
+    std::uint64_t rows = 0;       ///< how many follow, the first included
 };
 
 /// How tensors are reached that the engine cannot lend as spans: on another device, or laid out in
@@ -66,30 +67,30 @@ struct Quiescence {
 
 /// A model in an engine's memory, and what the engine lends for changing it.
 struct MemoryModel {
-    Identity identity;
-    std::span<const MemoryTensor> tensors;
-    TileAccess access = {};      ///< for tensors whose spans are both empty
-    Allocator allocator = {};    ///< for what an application keeps and works with
-    Quiescence quiescence = {};  ///< may be empty
-    bool keep_base = true;       ///< whether what is applied can be undone and exchanged
+    Identity identity;                      ///< the model that the tensors are
+    std::span<const MemoryTensor> tensors;  ///< all of them, in any order
+    TileAccess access = {};                 ///< for tensors whose spans are both empty
+    Allocator allocator = {};               ///< for what an application keeps and works with
+    Quiescence quiescence = {};             ///< may be empty
+    bool keep_base = true;                  ///< whether what is applied can be undone and exchanged
 };
 
 /// A checked plan for memory. The tensors' memory and the packages must outlive it.
 struct MemoryPlan {
     /// A tensor that the stack names.
     struct Tensor {
-        MemoryTensor target;
-        std::vector<PlannedDelta> deltas;
+        MemoryTensor target;               ///< the engine's tensor
+        std::vector<PlannedDelta> deltas;  ///< in stack order
         bool proven_finite = false;  ///< bounds show that no fused value or scale can overflow
         std::size_t index = 0;       ///< into `MemoryModel::tensors`
     };
-    std::vector<Tensor> tensors;
+    std::vector<Tensor> tensors;   ///< those that the stack names
     std::uint64_t state = 0;       ///< assembly state after the stack
     std::uint64_t base_state = 0;  ///< assembly state without any
-    TileAccess access = {};
-    Allocator allocator = {};
-    Quiescence quiescence = {};
-    bool keep_base = true;
+    TileAccess access = {};        ///< how tensors without spans are reached
+    Allocator allocator = {};      ///< where memory comes from; empty: the global one
+    Quiescence quiescence = {};    ///< what is called around the change
+    bool keep_base = true;         ///< whether it can be undone
 };
 
 /// Checks the description of the engine's tensors (`bad_view`: sizes, null or misaligned spans,
@@ -104,7 +105,9 @@ struct MemoryPlan {
 /// between transactions. Destroying it leaves the weights as they are.
 class Applied {
 public:
+    /// Takes over; the other may only be destroyed or assigned to.
     Applied(Applied&& other) noexcept;
+    /// The same.
     Applied& operator=(Applied&& other) noexcept;
     ~Applied();
 
@@ -148,3 +151,4 @@ private:
                                               const ApplyOptions& options = {});
 
 }  // namespace trlm::adapt
+#pragma GCC visibility pop

@@ -13,23 +13,24 @@
 #include "trlm/adapt/progress.hpp"
 #include "trlm/adapt/result.hpp"
 
+#pragma GCC visibility push(default)
 namespace trlm::adapt {
 
 /// All of a package but its entries.
 struct PackageHead {
-    PackageKind kind = PackageKind::dense;
-    Identity identity;
-    std::uint64_t entry_count = 0;  ///< how many will be added
-    std::string metadata = {};      ///< JSON object text, or empty
-    MaskMethod mask_method = MaskMethod::unspecified;
-    std::uint64_t mask_seed = 0;
-    SourceKind source_kind = SourceKind::none;
-    std::array<std::byte, 16> source_hash{};
+    PackageKind kind = PackageKind::dense;             ///< what all entries are
+    Identity identity;                                 ///< the model that it is for
+    std::uint64_t entry_count = 0;                     ///< how many will be added
+    std::string metadata = {};                         ///< JSON object text, or empty
+    MaskMethod mask_method = MaskMethod::unspecified;  ///< ASP1: how elements were chosen
+    std::uint64_t mask_seed = 0;  ///< ASP1: with which random numbers, where there were any
+    SourceKind source_kind = SourceKind::none;  ///< ALR1: what it was made from
+    std::array<std::byte, 16> source_hash{};    ///< ALR1: XXH3-128 of that file, or zero
 };
 
 /// What was written.
 struct WrittenPackage {
-    std::uint64_t bytes = 0;
+    std::uint64_t bytes = 0;     ///< size of the file
     std::uint64_t checksum = 0;  ///< internal checksum
     Digest digest;               ///< SHA-256 of the file
 };
@@ -42,7 +43,9 @@ public:
     /// has, `bad_value` for none.
     [[nodiscard]] static Result<PackageFile> create(const std::string& path, PackageHead head);
 
+    /// Takes over; the other may only be destroyed or assigned to.
     PackageFile(PackageFile&& other) noexcept;
+    /// The same.
     PackageFile& operator=(PackageFile&& other) noexcept;
     ~PackageFile();
 
@@ -63,9 +66,10 @@ public:
     [[nodiscard]] Status commit(bool replace);
 
 private:
-    struct State;
+    struct [[gnu::visibility("hidden")]] State;
     explicit PackageFile(std::unique_ptr<State> state) noexcept;
     std::unique_ptr<State> state_;
 };
 
 }  // namespace trlm::adapt
+#pragma GCC visibility pop

@@ -11,12 +11,13 @@
 #include "trlm/adapt/slm1.hpp"
 #include "trlm/adapt/stack.hpp"
 
+#pragma GCC visibility push(default)
 namespace trlm::adapt {
 
 /// One adapter's delta of a planned tensor.
 struct PlannedDelta {
-    Delta delta;
-    float strength = 1;
+    Delta delta;         ///< the values, in the package's bytes
+    float strength = 1;  ///< what they are multiplied by
     /// No delta, strength included, is larger in magnitude; infinity where that is not known.
     double max_abs = std::numeric_limits<double>::infinity();
 };
@@ -41,10 +42,10 @@ enum class OutputDtype : std::uint8_t { keep, q8_0, f32 };
 
 /// A tensor that the stack names, with its deltas in stack order.
 struct PlannedTensor {
-    std::size_t model_index = 0;  ///< into Model::tensors()
-    TensorStorage storage;        ///< of the new values: the base's, or a finer one
-    std::vector<PlannedDelta> deltas;
-    bool proven_finite = false;  ///< bounds show that nothing can overflow
+    std::size_t model_index = 0;       ///< into Model::tensors()
+    TensorStorage storage;             ///< of the new values: the base's, or a finer one
+    std::vector<PlannedDelta> deltas;  ///< at least one, in stack order
+    bool proven_finite = false;        ///< bounds show that nothing can overflow
 };
 
 /// Where a part of the new file comes from.
@@ -58,21 +59,21 @@ enum class RegionSource : std::uint8_t {
 
 /// One contiguous part of the new file.
 struct OutputRegion {
-    RegionSource source = RegionSource::base;
-    std::uint64_t length = 0;
-    std::uint64_t source_offset = 0;  ///< into the base (base) or the head (head)
-    std::size_t tensor = 0;           ///< into `ApplyPlan::tensors` (payload, scales)
+    RegionSource source = RegionSource::base;  ///< where its bytes come from
+    std::uint64_t length = 0;                  ///< bytes
+    std::uint64_t source_offset = 0;           ///< into the base (base) or the head (head)
+    std::size_t tensor = 0;                    ///< into `ApplyPlan::tensors` (payload, scales)
 };
 
 /// A checked, immutable plan. The model and the packages must outlive it.
 struct ApplyPlan {
-    const Model* model = nullptr;
+    const Model* model = nullptr;        ///< what the stack is applied to
     std::vector<PlannedTensor> tensors;  ///< in the model's directory order
     std::vector<OutputRegion> regions;   ///< the whole new file, in file order
     std::vector<std::byte> head;         ///< what precedes the first copied region, checksum 0
-    std::uint64_t output_bytes = 0;
-    std::uint64_t state = 0;  ///< assembly state after the stack
-    Findings warnings;
+    std::uint64_t output_bytes = 0;      ///< size of the new file
+    std::uint64_t state = 0;             ///< assembly state after the stack
+    Findings warnings;                   ///< what an option allowed
 };
 
 /// Checks that every package fits and lays out the new file: the base's own layout, or the
@@ -82,3 +83,4 @@ struct ApplyPlan {
                                            OutputDtype output_dtype = OutputDtype::keep);
 
 }  // namespace trlm::adapt
+#pragma GCC visibility pop

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 
+#pragma GCC visibility push(default)
 namespace trlm::adapt {
 
 /// Told how much is done; returns false to cancel. Called from one thread at a time, at least once
@@ -11,3 +12,4 @@ namespace trlm::adapt {
 using Progress = std::function<bool(std::uint64_t done_bytes, std::uint64_t total_bytes)>;
 
 }  // namespace trlm::adapt
+#pragma GCC visibility pop

@@ -12,6 +12,7 @@
 #include "trlm/adapt/slm1.hpp"
 #include "trlm/adapt/source.hpp"
 
+#pragma GCC visibility push(default)
 namespace trlm::adapt {
 
 /// A file of `source` that `file` names, whole and verified: size first, then digest. Findings name
@@ -21,16 +22,17 @@ namespace trlm::adapt {
 
 /// How a receipt is replayed.
 struct ReplayOptions {
+    /// What to do with a checksum that cannot be verified.
     ChecksumPolicy checksum = ChecksumPolicy::verify;
     bool allow_weak_digests = false;  ///< `weak_digest` becomes a warning
-    Executor executor = {};
-    Progress progress = {};
-    std::string simd_target = {};  ///< see simd.hpp; empty: the best
+    Executor executor = {};           ///< where the work runs
+    Progress progress = {};           ///< told of the bytes done; may cancel
+    std::string simd_target = {};     ///< see simd.hpp; empty: the best
 };
 
 /// What a replay gave.
 struct ReplayReport {
-    ApplyReceipt recorded;
+    ApplyReceipt recorded;  ///< what the receipt says
     ApplyReceipt replayed;  ///< the same, with what was computed anew
     Findings findings;      ///< warnings, and errors where something differs
 };
@@ -45,3 +47,4 @@ struct ReplayReport {
                                           const ReplayOptions& options = {});
 
 }  // namespace trlm::adapt
+#pragma GCC visibility pop

@@ -1,10 +1,14 @@
 #pragma once
 // The outcome of every fallible call: a value, or all that was wrong.
 
+// A type is as visible as what it is made of.
+#pragma GCC visibility push(default)
 #include <tl/expected.hpp>
+#pragma GCC visibility pop
 
 #include "trlm/adapt/finding.hpp"
 
+#pragma GCC visibility push(default)
 namespace trlm::adapt {
 
 /// A value, or the findings (at least one error) that prevented it. Nothing is thrown.
@@ -27,3 +31,4 @@ using Status = tl::expected<void, Findings>;
 }
 
 }  // namespace trlm::adapt
+#pragma GCC visibility pop

@@ -7,6 +7,7 @@
 
 #include "trlm/adapt/result.hpp"
 
+#pragma GCC visibility push(default)
 namespace trlm::adapt {
 
 /// The name of the arithmetic, recorded in receipts.
@@ -18,8 +19,8 @@ enum class RoundingMode : std::uint8_t { nearest, stochastic, adaptive };
 
 /// A rounding, with the seed of its random numbers (unused by nearest).
 struct Rounding {
-    RoundingMode mode = RoundingMode::adaptive;
-    std::uint64_t seed = 0;
+    RoundingMode mode = RoundingMode::adaptive;  ///< in which way
+    std::uint64_t seed = 0;                      ///< from which random numbers are made
     friend bool operator==(const Rounding&, const Rounding&) = default;
 };
 
@@ -30,3 +31,4 @@ struct Rounding {
 [[nodiscard]] Result<Rounding> parse_rounding(std::string_view text);
 
 }  // namespace trlm::adapt
+#pragma GCC visibility pop

@@ -7,6 +7,7 @@
 
 #include "trlm/adapt/result.hpp"
 
+#pragma GCC visibility push(default)
 namespace trlm::adapt {
 
 /// Targets that this CPU can run, best first, "scalar" (plain C++, no SIMD) last; e.g.
@@ -17,3 +18,4 @@ namespace trlm::adapt {
 [[nodiscard]] Status check_simd_target(std::string_view target);
 
 }  // namespace trlm::adapt
+#pragma GCC visibility pop

@@ -15,21 +15,22 @@
 #include "trlm/adapt/tensor.hpp"
 #include "trlm/adapt/tokenizer.hpp"
 
+#pragma GCC visibility push(default)
 namespace trlm::adapt {
 
 /// The numbers of an SLM1 header that describe the network.
 struct ModelShape {
-    std::uint32_t vocab_size = 0;
-    std::uint32_t special_token_count = 4;
-    std::uint32_t hidden_size = 0;
-    std::uint32_t layer_count = 0;
-    std::uint32_t head_count = 0;
-    std::uint32_t kv_head_count = 0;
-    std::uint32_t head_dim = 0;
-    std::uint32_t ffn_size = 0;
-    std::uint32_t max_context = 0;
-    float rope_theta = 0;
-    float rms_norm_epsilon = 0;
+    std::uint32_t vocab_size = 0;           ///< ids of the tokenizer, special ones included
+    std::uint32_t special_token_count = 4;  ///< ids that stand for no text
+    std::uint32_t hidden_size = 0;          ///< length of a token's vector
+    std::uint32_t layer_count = 0;          ///< transformer layers
+    std::uint32_t head_count = 0;           ///< query heads
+    std::uint32_t kv_head_count = 0;        ///< key and value heads, a divisor of `head_count`
+    std::uint32_t head_dim = 0;             ///< length of a head's vector, even
+    std::uint32_t ffn_size = 0;             ///< length of the feed-forward's inner vector
+    std::uint32_t max_context = 0;          ///< positions
+    float rope_theta = 0;                   ///< base of the rotary embedding's angles
+    float rms_norm_epsilon = 0;             ///< added to the mean square
     friend bool operator==(const ModelShape&, const ModelShape&) = default;
 };
 
@@ -38,8 +39,8 @@ inline constexpr std::uint32_t model_flag_tied_output = 1;
 
 /// A tensor that model_type 1 demands.
 struct ExpectedTensor {
-    std::string name;
-    Shape shape;
+    std::string name;  ///< "layers.0.wq.weight", say
+    Shape shape;       ///< its dimensions
 };
 
 /// The tensors of a model in the order in which they are written; none when they would be more
@@ -50,15 +51,15 @@ struct ExpectedTensor {
 
 /// One directory entry. Offsets are bytes from the start of the file.
 struct ModelTensor {
-    std::string name;  ///< empty when the model's contract does not know the hash
-    std::uint64_t name_hash = 0;
-    Dtype dtype = Dtype::f32;
-    Shape shape;
-    std::uint32_t block_size = 0;
-    std::uint64_t payload_offset = 0;
-    std::uint64_t payload_length = 0;
-    std::uint64_t scale_offset = 0;
-    std::uint64_t scale_length = 0;  ///< bytes; 0 for f32
+    std::string name;                  ///< empty when the model's contract does not know the hash
+    std::uint64_t name_hash = 0;       ///< `tensor_name_hash` of the name
+    Dtype dtype = Dtype::f32;          ///< how values are stored
+    Shape shape;                       ///< row-major dimensions
+    std::uint32_t block_size = 0;      ///< values per scale in a row; 0 for f32
+    std::uint64_t payload_offset = 0;  ///< bytes
+    std::uint64_t payload_length = 0;  ///< bytes
+    std::uint64_t scale_offset = 0;    ///< bytes; 0 for f32
+    std::uint64_t scale_length = 0;    ///< bytes; 0 for f32
     /// No value is larger in magnitude; known after `ReadDepth::everything`.
     float max_abs = std::numeric_limits<float>::infinity();
 };
@@ -77,19 +78,26 @@ enum class ReadDepth : std::uint8_t {
 
 /// How a model is read.
 struct ModelReadOptions {
+    /// What to do with a checksum that cannot be verified.
     ChecksumPolicy checksum = ChecksumPolicy::verify;
-    ReadDepth depth = ReadDepth::everything;
+    ReadDepth depth = ReadDepth::everything;  ///< how much of the file is read
     Progress progress = {};  ///< of `ReadDepth::everything`; false cancels with `output_failed`
 };
 
 /// A model over bytes that the caller keeps alive (a mapping, a buffer). Nothing is copied.
 class Model {
 public:
+    /// The whole file.
     [[nodiscard]] Bytes bytes() const noexcept { return bytes_; }
+    /// The header's numbers.
     [[nodiscard]] const ModelShape& shape() const noexcept { return shape_; }
+    /// The header's flags; `model_flag_tied_output`.
     [[nodiscard]] std::uint32_t flags() const noexcept { return identity_.model_flags; }
+    /// What an adapter must match.
     [[nodiscard]] const Identity& identity() const noexcept { return identity_; }
+    /// As the tokenizer section states it.
     [[nodiscard]] const Tokenizer& tokenizer() const noexcept { return *tokenizer_; }
+    /// Its bytes, without padding.
     [[nodiscard]] Bytes tokenizer_section() const noexcept { return tokenizer_section_; }
 
     /// The checksum that the header states.
@@ -132,14 +140,14 @@ private:
 
 /// How one tensor is stored in a file to be written.
 struct TensorStorage {
-    Dtype dtype = Dtype::f32;
+    Dtype dtype = Dtype::f32;      ///< how values are stored
     std::uint32_t block_size = 0;  ///< see `canonical_block_size`
 };
 
 /// Everything of a model but its tensors' values.
 struct ModelSpec {
-    ModelShape shape;
-    std::uint32_t flags = 0;
+    ModelShape shape;                    ///< the header's numbers
+    std::uint32_t flags = 0;             ///< the header's flags; `model_flag_tied_output`
     Bytes tokenizer_section;             ///< bytes of a BTOK or BPE1 section
     std::vector<TensorStorage> storage;  ///< one per `expected_tensors`, in that order
 };
@@ -170,3 +178,4 @@ using TensorValues = std::function<std::span<const float>(std::size_t index)>;
 inline constexpr std::uint64_t slm1_checksum_offset = 100;
 
 }  // namespace trlm::adapt
+#pragma GCC visibility pop

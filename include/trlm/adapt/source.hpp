@@ -13,6 +13,7 @@
 #include "trlm/adapt/bytes.hpp"
 #include "trlm/adapt/result.hpp"
 
+#pragma GCC visibility push(default)
 namespace trlm::adapt {
 
 /// A file of a source, open from its size to its last byte: what is read is one file, even when
@@ -22,6 +23,7 @@ public:
     /// Fills as much of `buffer` as there is left; fewer bytes than asked for only at the end.
     using Read = std::function<Result<std::size_t>(MutableBytes buffer)>;
 
+    /// A file of `bytes` bytes that `read` gives in order.
     SourceFile(std::uint64_t bytes, Read read) : bytes_(bytes), read_(std::move(read)) {}
 
     /// The size when it was opened.
@@ -79,3 +81,4 @@ private:
                                                         std::uint64_t most_bytes);
 
 }  // namespace trlm::adapt
+#pragma GCC visibility pop

@@ -10,13 +10,14 @@
 #include "trlm/adapt/result.hpp"
 #include "trlm/adapt/slm1.hpp"
 
+#pragma GCC visibility push(default)
 namespace trlm::adapt {
 
 /// One adapter of a stack. The package must outlive the stack.
 struct StackMember {
-    const Package* package = nullptr;
-    float strength = 1;
-    std::string file;  ///< named in findings; may be empty
+    const Package* package = nullptr;  ///< what is added
+    float strength = 1;                ///< what its values are multiplied by
+    std::string file;                  ///< named in findings; may be empty
 };
 
 /// Adapters in the order in which their deltas are added.
@@ -36,3 +37,4 @@ using Stack = std::vector<StackMember>;
 [[nodiscard]] std::uint64_t assembly_state(const Model& model, std::span<const StackMember> stack);
 
 }  // namespace trlm::adapt
+#pragma GCC visibility pop

@@ -6,16 +6,17 @@
 #include "trlm/adapt/package.hpp"
 #include "trlm/adapt/slm1.hpp"
 
+#pragma GCC visibility push(default)
 namespace trlm::adapt {
 
 /// Of decoded values, in double, in element order.
 struct Statistics {
-    std::uint64_t count = 0;
-    std::uint64_t zeros = 0;
-    double min = 0;
-    double max = 0;
-    double mean = 0;
-    double rms = 0;
+    std::uint64_t count = 0;  ///< values that were looked at
+    std::uint64_t zeros = 0;  ///< those that are 0, of either sign
+    double min = 0;           ///< the least
+    double max = 0;           ///< the greatest
+    double mean = 0;          ///< sum of the values / count
+    double rms = 0;           ///< root of the mean square
 };
 
 /// Of tensor `index` of a model. O(elements).
@@ -26,3 +27,4 @@ struct Statistics {
 [[nodiscard]] Statistics entry_statistics(const Package& package, std::size_t index);
 
 }  // namespace trlm::adapt
+#pragma GCC visibility pop

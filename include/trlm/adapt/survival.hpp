@@ -6,13 +6,14 @@
 #include <span>
 #include <string>
 
+#pragma GCC visibility push(default)
 namespace trlm::adapt {
 
 /// Survival of one tensor that the stack names. intended = w_new before encoding - w_old,
 /// effective = decoded result - w_old, in double.
 struct TensorSurvival {
-    std::string name;
-    std::uint64_t elements = 0;
+    std::string name;               ///< of the tensor
+    std::uint64_t elements = 0;     ///< of the tensor
     std::uint64_t touched = 0;      ///< elements with at least one nonzero delta
     std::uint64_t changed = 0;      ///< elements whose decoded value differs in any bit
     double max_abs_delta = 0;       ///< max |intended|
@@ -47,3 +48,4 @@ inline constexpr double little_kept = 0.5;
 [[nodiscard]] bool is_mostly_lost(std::span<const TensorSurvival> tensors) noexcept;
 
 }  // namespace trlm::adapt
+#pragma GCC visibility pop

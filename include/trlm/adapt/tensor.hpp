@@ -9,6 +9,7 @@
 #include "trlm/adapt/bytes.hpp"
 #include "trlm/adapt/checked.hpp"
 
+#pragma GCC visibility push(default)
 namespace trlm::adapt {
 
 /// FNV-1a 64 of a tensor's UTF-8 name: how files refer to tensors.
@@ -38,8 +39,8 @@ enum class Dtype : std::uint32_t { f32 = 1, q8_0 = 2, q4_0 = 3 };
 
 /// Row-major dimensions; `dims[rank - 1]` is contiguous, unused ones are 1.
 struct Shape {
-    std::uint32_t rank = 0;
-    std::array<std::uint32_t, 4> dims{1, 1, 1, 1};
+    std::uint32_t rank = 0;                         ///< how many dimensions there are, 1 to 4
+    std::array<std::uint32_t, 4> dims{1, 1, 1, 1};  ///< outermost first
 
     /// The last dimension.
     [[nodiscard]] constexpr std::uint64_t cols() const noexcept {
@@ -89,13 +90,14 @@ struct Shape {
 
 /// A tensor as it lies in memory or in a mapped file; nothing is copied.
 struct TensorView {
-    std::string_view name;  ///< may be empty when only the hash is known
-    std::uint64_t name_hash = 0;
-    Dtype dtype = Dtype::f32;
-    Shape shape;
-    std::uint32_t block_size = 0;
-    Bytes payload;  ///< f32 values or codes
-    Bytes scales;   ///< f32 scales; empty for f32
+    std::string_view name;         ///< may be empty when only the hash is known
+    std::uint64_t name_hash = 0;   ///< `tensor_name_hash` of the name
+    Dtype dtype = Dtype::f32;      ///< how values are stored
+    Shape shape;                   ///< row-major dimensions
+    std::uint32_t block_size = 0;  ///< values per scale in a row; 0 for f32
+    Bytes payload;                 ///< f32 values or codes
+    Bytes scales;                  ///< f32 scales; empty for f32
 };
 
 }  // namespace trlm::adapt
+#pragma GCC visibility pop

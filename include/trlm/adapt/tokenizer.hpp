@@ -12,8 +12,10 @@
 #include "trlm/adapt/bytes.hpp"
 #include "trlm/adapt/result.hpp"
 
+#pragma GCC visibility push(default)
 namespace trlm::adapt {
 
+/// btok: a token is a byte. bpe1: tokens are merged from bytes, in pairs.
 enum class TokenizerKind : std::uint8_t { btok, bpe1 };
 
 /// "BTOK" or "BPE1".
@@ -21,24 +23,24 @@ enum class TokenizerKind : std::uint8_t { btok, bpe1 };
 
 /// Ids that stand for no text.
 struct SpecialTokens {
-    std::uint32_t bos = 0;
-    std::uint32_t eos = 0;
-    std::uint32_t pad = 0;
-    std::uint32_t unk = 0;
+    std::uint32_t bos = 0;  ///< begins a text
+    std::uint32_t eos = 0;  ///< ends a text
+    std::uint32_t pad = 0;  ///< fills up a batch
+    std::uint32_t unk = 0;  ///< stands for bytes that have no token
 };
 
 /// A BPE1 token record.
 struct BpeToken {
-    std::uint32_t id = 0;
-    std::string bytes;
+    std::uint32_t id = 0;  ///< of the token
+    std::string bytes;     ///< the text that it stands for
 };
 
 /// A BPE1 merge record: (left, right) becomes output; a lower rank goes first.
 struct BpeMerge {
-    std::uint32_t left = 0;
-    std::uint32_t right = 0;
-    std::uint32_t output = 0;
-    std::uint32_t rank = 0;
+    std::uint32_t left = 0;    ///< id of the left token
+    std::uint32_t right = 0;   ///< id of the right token
+    std::uint32_t output = 0;  ///< id of the token that they become
+    std::uint32_t rank = 0;    ///< order of merging
 };
 
 /// A tokenizer. Immutable; safe to share between threads.
@@ -48,8 +50,11 @@ public:
     /// section plus `section_offset`. O(bytes).
     [[nodiscard]] static Result<Tokenizer> parse(Bytes section, std::uint64_t section_offset = 0);
 
+    /// BTOK or BPE1.
     [[nodiscard]] TokenizerKind kind() const noexcept;
+    /// Number of ids, special ones included.
     [[nodiscard]] std::uint32_t vocab_size() const noexcept;
+    /// The ids that stand for no text.
     [[nodiscard]] const SpecialTokens& special() const noexcept;
     [[nodiscard]] std::size_t token_count() const noexcept;  ///< BPE1 token records
     [[nodiscard]] std::size_t merge_count() const noexcept;  ///< BPE1 merge records
@@ -77,3 +82,4 @@ private:
                                                         std::span<const BpeMerge> merges);
 
 }  // namespace trlm::adapt
+#pragma GCC visibility pop

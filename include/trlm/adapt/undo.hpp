@@ -13,6 +13,7 @@
 #include "trlm/adapt/progress.hpp"
 #include "trlm/adapt/result.hpp"
 
+#pragma GCC visibility push(default)
 namespace trlm::adapt {
 
 /// A run holds at most so many bytes; a longer stretch of changes is cut into several.
@@ -24,7 +25,7 @@ inline constexpr std::uint64_t undo_shortest_gap = 3;
 
 /// Neighbouring bytes that are to be kept.
 struct ChangedRun {
-    std::uint64_t offset = 0;
+    std::uint64_t offset = 0;  ///< bytes from the start
     std::uint64_t length = 0;  ///< 1 to `undo_run_bytes`
     friend bool operator==(const ChangedRun&, const ChangedRun&) = default;
 };
@@ -67,7 +68,9 @@ public:
     /// writer. `output_failed` as in `OutputFile::create`.
     [[nodiscard]] static Result<UndoWriter> create(const std::string& path, Bytes base);
 
+    /// Takes over; the other may only be destroyed or assigned to.
     UndoWriter(UndoWriter&& other) noexcept;
+    /// The same.
     UndoWriter& operator=(UndoWriter&& other) noexcept;
     ~UndoWriter();
 
@@ -92,13 +95,21 @@ private:
 /// An undo file that was read and kept every rule. Refers to the file's bytes.
 class Undo {
 public:
+    /// Size of the base.
     [[nodiscard]] std::uint64_t base_length() const noexcept { return base_length_; }
+    /// Size of the adapted model.
     [[nodiscard]] std::uint64_t output_length() const noexcept { return output_length_; }
+    /// SHA-256 of the base.
     [[nodiscard]] const Digest& base_digest() const noexcept { return base_digest_; }
+    /// SHA-256 of the adapted model.
     [[nodiscard]] const Digest& output_digest() const noexcept { return output_digest_; }
+    /// Changed places.
     [[nodiscard]] std::uint64_t run_count() const noexcept { return run_count_; }
+    /// Bytes of the base that it holds.
     [[nodiscard]] std::uint64_t restored_bytes() const noexcept { return restored_bytes_; }
+    /// Internal checksum, as the header states it.
     [[nodiscard]] std::uint64_t checksum() const noexcept { return checksum_; }
+    /// The whole undo file.
     [[nodiscard]] Bytes bytes() const noexcept { return bytes_; }
 
 private:
@@ -123,12 +134,13 @@ private:
 /// Bytes of the base and where they belong.
 struct UndoRun {
     std::uint64_t offset = 0;  ///< in the base
-    Bytes old_bytes;
+    Bytes old_bytes;           ///< what they are in the base
 };
 
 /// The runs of an undo file, in ascending order.
 class UndoRuns {
 public:
+    /// Starts before the first run.
     explicit UndoRuns(const Undo& undo) noexcept;
 
     /// The next run, or nothing after the last. O(1).
@@ -142,8 +154,8 @@ private:
 
 /// An adapted model and the undo file that its application wrote.
 struct RevertInput {
-    Bytes output;  ///< the adapted model's whole file
-    const Undo* undo = nullptr;
+    Bytes output;                  ///< the adapted model's whole file
+    const Undo* undo = nullptr;    ///< of the model's application
     std::string output_file = {};  ///< for findings
     std::string undo_file = {};    ///< for findings
 };
@@ -163,3 +175,4 @@ struct RevertReport {
                                                   bool replace, const Progress& progress = {});
 
 }  // namespace trlm::adapt
+#pragma GCC visibility pop

@@ -9,6 +9,7 @@
 #include "trlm/adapt/produce/convert.hpp"
 #include "trlm/adapt/result.hpp"
 
+#pragma GCC visibility push(default)
 namespace trlm::adapt {
 
 /// Where a row of a q or k projection lies in a checkpoint. SLM1 rotates adjacent pairs of rows of
@@ -33,7 +34,9 @@ public:
     /// strict JSON, `file_missing`, `file_unreadable`. O(headers).
     [[nodiscard]] static Result<Checkpoint> open(const std::string& path);
 
+    /// Takes over; the other may only be destroyed or assigned to.
     Checkpoint(Checkpoint&& other) noexcept;
+    /// The same.
     Checkpoint& operator=(Checkpoint&& other) noexcept;
     ~Checkpoint();
 
@@ -54,3 +57,4 @@ private:
 };
 
 }  // namespace trlm::adapt
+#pragma GCC visibility pop

@@ -9,13 +9,14 @@
 #include "trlm/adapt/result.hpp"
 #include "trlm/adapt/stack.hpp"
 
+#pragma GCC visibility push(default)
 namespace trlm::adapt {
 
 /// Two packages of a stack, by their places in it. An element counts as changed by a package when
 /// it names it: all elements of a tensor of ADP1 and ALR1, the stored ones of ASP1.
 struct SharedByTwo {
-    std::size_t first = 0;
-    std::size_t second = 0;
+    std::size_t first = 0;       ///< index of a package in the stack
+    std::size_t second = 0;      ///< index of a later one
     std::uint64_t tensors = 0;   ///< that both name
     std::uint64_t elements = 0;  ///< that both change
     bool same_content = false;   ///< both have the same checksum: one package twice
@@ -23,9 +24,9 @@ struct SharedByTwo {
 
 /// A tensor that more than one package names.
 struct SharedTensor {
-    std::string name;
-    std::uint64_t name_hash = 0;
-    std::uint64_t elements = 0;
+    std::string name;                  ///< the tensor's; empty when no package gives it
+    std::uint64_t name_hash = 0;       ///< `tensor_name_hash` of the name
+    std::uint64_t elements = 0;        ///< of the tensor
     std::vector<std::size_t> members;  ///< places in the stack, ascending
     std::uint64_t changed_twice = 0;   ///< elements that at least two of them change
 };
@@ -50,3 +51,4 @@ struct Composition {
 [[nodiscard]] Result<Composition> check_composition(std::span<const StackMember> members);
 
 }  // namespace trlm::adapt
+#pragma GCC visibility pop

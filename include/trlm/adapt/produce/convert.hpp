@@ -14,6 +14,7 @@
 #include "trlm/adapt/result.hpp"
 #include "trlm/adapt/slm1.hpp"
 
+#pragma GCC visibility push(default)
 namespace trlm::adapt {
 
 /// Fills `out` with whole rows of tensor `index` (of `expected_tensors`), from `first_row` on.
@@ -26,10 +27,10 @@ using StoredTensor = std::function<std::optional<TensorView>(std::size_t index)>
 /// A model that is to be written, read row by row: never more than a part of one tensor is in
 /// memory. What it refers to must outlive it.
 struct ModelSource {
-    ModelShape shape;
-    std::uint32_t flags = 0;
-    Bytes tokenizer_section;
-    RowReader read_rows;
+    ModelShape shape;          ///< the header's numbers
+    std::uint32_t flags = 0;   ///< the header's flags
+    Bytes tokenizer_section;   ///< bytes of a BTOK or BPE1 section
+    RowReader read_rows;       ///< gives the values
     StoredTensor stored = {};  ///< may be empty
 };
 
@@ -42,16 +43,16 @@ struct ConvertOptions {
     /// bytes, and one whose rows have an odd length stays f32 where q4_0 is asked for. Without it
     /// each tensor stays as it is stored, or becomes f32.
     std::optional<Dtype> dtype;
-    Progress progress;
+    Progress progress;  ///< told of the bytes done; may cancel
 };
 
 /// What was written.
 struct ConvertedModel {
-    std::uint64_t bytes = 0;
-    Digest digest;  ///< SHA-256
-    std::uint64_t internal_checksum = 0;
-    std::uint64_t parameter_count = 0;
-    std::vector<ModelTensor> tensors;  ///< in file order
+    std::uint64_t bytes = 0;              ///< size of the file
+    Digest digest;                        ///< SHA-256
+    std::uint64_t internal_checksum = 0;  ///< as its header states it
+    std::uint64_t parameter_count = 0;    ///< elements of all tensors together
+    std::vector<ModelTensor> tensors;     ///< in file order
 };
 
 /// Writes `source` to `path` as an SLM1 file in canonical order, as one step: on any failure
@@ -69,3 +70,4 @@ struct ConvertedModel {
                                                        const ConvertOptions& options = {});
 
 }  // namespace trlm::adapt
+#pragma GCC visibility pop

@@ -15,6 +15,7 @@
 #include "trlm/adapt/result.hpp"
 #include "trlm/adapt/slm1.hpp"
 
+#pragma GCC visibility push(default)
 namespace trlm::adapt {
 
 /// ADP1: every element of every tensor that differs.
@@ -31,15 +32,15 @@ struct LargestElements {
 
 /// ASP1: the elements whose magnitude is at least this; finite, not negative.
 struct ElementsAbove {
-    float threshold = 0;
+    float threshold = 0;  ///< the least magnitude that is kept
 };
 
 /// ASP1: each element that differs is dropped with a probability, as in the paper on DARE (Yu and
 /// others, 2024). Whether it is dropped is a function of seed, tensor and index alone.
 struct RandomDrop {
     double probability = 0;  ///< at least 0 and below 1
-    std::uint64_t seed = 0;
-    bool rescale = false;  ///< what stays is divided by 1 - probability
+    std::uint64_t seed = 0;  ///< of the random numbers
+    bool rescale = false;    ///< what stays is divided by 1 - probability
 };
 
 /// What becomes of tensors that are not matrices where factors are asked for.
@@ -54,7 +55,7 @@ struct LowRankDifference {
     /// The rank, 1 to `limits::low_rank`; a matrix with a shorter side gets that. Or a share of the
     /// squared Frobenius norm, above 0 and at most 1: the smallest rank that keeps it.
     std::variant<std::uint32_t, double> size;
-    VectorPolicy vectors = VectorPolicy::dense;
+    VectorPolicy vectors = VectorPolicy::dense;  ///< what happens to tensors that are no matrices
 };
 
 /// How a difference is stored.
@@ -79,11 +80,11 @@ enum class DifferencePlace : std::uint8_t { package, companion, left_out };
 /// A tensor whose decoded values differ. base, tuned: its decoded values; delta: what applying the
 /// package with strength 1 adds, computed as `apply` does.
 struct TensorDifference {
-    std::string name;
-    std::uint64_t name_hash = 0;
-    DifferencePlace place = DifferencePlace::package;
-    std::uint64_t elements = 0;
-    std::uint64_t differing = 0;     ///< elements whose values differ
+    std::string name;                                  ///< of the tensor
+    std::uint64_t name_hash = 0;                       ///< `tensor_name_hash` of the name
+    DifferencePlace place = DifferencePlace::package;  ///< where its difference went
+    std::uint64_t elements = 0;                        ///< of the tensor
+    std::uint64_t differing = 0;                       ///< elements whose values differ
     std::uint64_t stored = 0;        ///< values in the package: of both factors where it is ALR1
     std::uint32_t rank = 0;          ///< of the factors; 0 where there are none
     std::uint64_t not_restored = 0;  ///< elements for which fl(base + delta) is not tuned, bit for
@@ -100,9 +101,9 @@ struct DifferenceReport {
     std::vector<TensorDifference> tensors;  ///< those that differ, in the base's directory order
     std::uint64_t equal_tensors = 0;        ///< those that do not
     std::uint64_t not_restored = 0;  ///< of all tensors; zeros of another sign in equal ones too
-    WrittenPackage package;
-    std::optional<WrittenPackage> companion;
-    Findings warnings;
+    WrittenPackage package;          ///< what was written
+    std::optional<WrittenPackage> companion;  ///< what was written beside it, where something was
+    Findings warnings;                        ///< about what the package cannot say
 
     /// Of all tensors together.
     [[nodiscard]] double relative_error() const noexcept;
@@ -121,16 +122,16 @@ struct DifferenceOptions {
 
 /// Where a difference goes.
 struct DifferencePaths {
-    std::string package;
+    std::string package;    ///< the package's file
     std::string companion;  ///< used by `VectorPolicy::dense` alone
 };
 
 /// A difference that is written but has no name yet: `commit` gives it one, destroying it removes
 /// what was written.
 struct Difference {
-    DifferenceReport report;
-    PackageFile package;
-    std::optional<PackageFile> companion;
+    DifferenceReport report;               ///< what the package holds
+    PackageFile package;                   ///< not yet published
+    std::optional<PackageFile> companion;  ///< not yet published, where there is one
 };
 
 /// Writes the difference of two models, decoded: fl(tuned - base). Tensors without a difference,
@@ -145,3 +146,4 @@ struct Difference {
                                                   const DifferenceOptions& options = {});
 
 }  // namespace trlm::adapt
+#pragma GCC visibility pop

@@ -12,6 +12,7 @@
 #include "trlm/adapt/stack.hpp"
 #include "trlm/adapt/survival.hpp"
 
+#pragma GCC visibility push(default)
 namespace trlm::adapt {
 
 /// What an application would leave of a stack.
@@ -31,3 +32,4 @@ struct Forecast {
                                         OutputDtype output_dtype = OutputDtype::keep);
 
 }  // namespace trlm::adapt
+#pragma GCC visibility pop

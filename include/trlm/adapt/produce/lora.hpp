@@ -11,20 +11,21 @@
 #include "trlm/adapt/result.hpp"
 #include "trlm/adapt/slm1.hpp"
 
+#pragma GCC visibility push(default)
 namespace trlm::adapt {
 
 /// One adapted matrix.
 struct LoraEntry {
-    std::string tensor;  ///< its name in SLM1
-    std::string module;  ///< its name in PEFT
-    std::uint32_t rank = 0;
-    float scale = 0;
+    std::string tensor;      ///< its name in SLM1
+    std::string module;      ///< its name in PEFT
+    std::uint32_t rank = 0;  ///< columns of B, rows of A
+    float scale = 0;         ///< what the product of the factors is multiplied by
 };
 
 /// A LoRA as an ALR1 package that has no name yet: `file.commit` gives it one.
 struct ImportedLora {
-    PackageFile file;
-    WrittenPackage written;
+    PackageFile file;                ///< not yet published
+    WrittenPackage written;          ///< what `file` holds
     std::vector<LoraEntry> entries;  ///< in the order of the model's tensors
 };
 
@@ -44,3 +45,4 @@ struct ImportedLora {
                                                const Progress& progress = {});
 
 }  // namespace trlm::adapt
+#pragma GCC visibility pop

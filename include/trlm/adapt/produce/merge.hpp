@@ -13,6 +13,7 @@
 #include "trlm/adapt/result.hpp"
 #include "trlm/adapt/stack.hpp"
 
+#pragma GCC visibility push(default)
 namespace trlm::adapt {
 
 /// Deltas are added. Of ADP1 and ASP1: each element's strength * value, exact in double, summed in
@@ -37,10 +38,10 @@ using MergeMethod = std::variant<SumMerge, SignConsensus>;
 
 /// A tensor that at least one package names.
 struct MergedTensor {
-    std::string name;
-    std::uint64_t name_hash = 0;
-    std::uint64_t elements = 0;
-    std::uint64_t members = 0;  ///< packages that name it
+    std::string name;             ///< of the tensor; empty when no package gives it
+    std::uint64_t name_hash = 0;  ///< `tensor_name_hash` of the name
+    std::uint64_t elements = 0;   ///< of the tensor
+    std::uint64_t members = 0;    ///< packages that name it
     std::uint64_t stored = 0;   ///< values in the result: of both factors where it is ALR1; 0 where
                                 ///< everything cancels out, and the tensor is left out
     std::uint32_t rank = 0;     ///< of the factors; 0 where there are none
@@ -50,7 +51,7 @@ struct MergedTensor {
 /// What a merged package holds.
 struct MergeReport {
     std::vector<MergedTensor> tensors;  ///< by ascending name hash
-    WrittenPackage package;
+    WrittenPackage package;             ///< what was written
 
     /// Of all tensors: 0 when the merged package is exactly the sum.
     [[nodiscard]] std::uint64_t rounded() const noexcept;
@@ -72,8 +73,8 @@ struct MergeOptions {
 /// A merged package that is written but has no name yet: `commit` gives it one, destroying it
 /// removes what was written.
 struct Merge {
-    MergeReport report;
-    PackageFile package;
+    MergeReport report;   ///< what the package holds
+    PackageFile package;  ///< not yet published
 };
 
 /// Writes one package that stands for all of `members`, which were read with
@@ -85,3 +86,4 @@ struct Merge {
                                         const MergeOptions& options = {});
 
 }  // namespace trlm::adapt
+#pragma GCC visibility pop

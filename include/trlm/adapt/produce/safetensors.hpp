@@ -13,6 +13,7 @@
 #include "trlm/adapt/bytes.hpp"
 #include "trlm/adapt/result.hpp"
 
+#pragma GCC visibility push(default)
 namespace trlm::adapt {
 
 /// How a safetensors file stores values. Only the first three can be converted.
@@ -47,11 +48,11 @@ enum class SafetensorsDtype : std::uint8_t {
 
 /// One tensor of a file, row-major.
 struct SafetensorsTensor {
-    std::string name;
-    SafetensorsDtype dtype = SafetensorsDtype::f32;
-    std::vector<std::uint64_t> dims;  ///< empty for a single value
-    std::uint64_t offset = 0;         ///< of the data, from the start of the file
-    Bytes data;                       ///< any alignment
+    std::string name;                                ///< as the file gives it
+    SafetensorsDtype dtype = SafetensorsDtype::f32;  ///< how values are stored
+    std::vector<std::uint64_t> dims;                 ///< empty for a single value
+    std::uint64_t offset = 0;                        ///< of the data, from the start of the file
+    Bytes data;                                      ///< any alignment
 };
 
 /// "[260, 128]".
@@ -96,3 +97,4 @@ void read_values(const SafetensorsTensor& tensor, std::uint64_t first,
                  std::span<float> out) noexcept;
 
 }  // namespace trlm::adapt
+#pragma GCC visibility pop

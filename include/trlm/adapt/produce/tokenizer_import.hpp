@@ -11,19 +11,20 @@
 #include "trlm/adapt/result.hpp"
 #include "trlm/adapt/tokenizer.hpp"
 
+#pragma GCC visibility push(default)
 namespace trlm::adapt {
 
 /// The special ids that a checkpoint's configuration names, where it does.
 struct NamedSpecialTokens {
-    std::optional<std::uint32_t> bos;
-    std::optional<std::uint32_t> eos;
-    std::optional<std::uint32_t> pad;
-    std::optional<std::uint32_t> unk;
+    std::optional<std::uint32_t> bos;  ///< begins a text
+    std::optional<std::uint32_t> eos;  ///< ends a text
+    std::optional<std::uint32_t> pad;  ///< fills up a batch
+    std::optional<std::uint32_t> unk;  ///< stands for what has no token
 };
 
 /// A tokenizer section, and what its maker should know.
 struct ImportedTokenizer {
-    std::vector<std::byte> section;
+    std::vector<std::byte> section;  ///< bytes of a BTOK or BPE1 section
     std::vector<std::string> notes;  ///< one sentence each
 };
 
@@ -42,3 +43,4 @@ struct ImportedTokenizer {
                                                               const NamedSpecialTokens& named);
 
 }  // namespace trlm::adapt
+#pragma GCC visibility pop

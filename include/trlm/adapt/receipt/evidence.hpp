@@ -8,6 +8,7 @@
 
 #include "trlm/adapt/receipt/file_ref.hpp"
 
+#pragma GCC visibility push(default)
 namespace trlm::adapt {
 
 /// The kinds of evidence, each named as the binding of the assembly receipt that leads to it.
@@ -32,13 +33,13 @@ inline constexpr std::size_t evidence_kind_count =
 
 /// `trlm/evidence-<kind>@1`
 struct Evidence {
-    EvidenceKind kind = EvidenceKind::review;
-    ContentDigest subject = {};     ///< of the base model
-    std::string body = "{}";        ///< JSON text of any value
-    std::uint64_t cases = 0;        ///< eval
-    std::uint64_t failures = 0;     ///< eval
-    ContentDigest eval_cases = {};  ///< eval: digest of the bound cases
-    std::string status = {};        ///< admission: "admitted" is what a gate wants
+    EvidenceKind kind = EvidenceKind::review;  ///< which of the documents it is
+    ContentDigest subject = {};                ///< of the base model
+    std::string body = "{}";                   ///< JSON text of any value
+    std::uint64_t cases = 0;                   ///< eval
+    std::uint64_t failures = 0;                ///< eval
+    ContentDigest eval_cases = {};             ///< eval: digest of the bound cases
+    std::string status = {};                   ///< admission: "admitted" is what a gate wants
 };
 
 /// Reads the evidence of one kind. Findings: those of strict reading; `eval_failed` for an eval
@@ -50,3 +51,4 @@ struct Evidence {
 [[nodiscard]] Result<std::string> write_evidence(const Evidence& evidence);
 
 }  // namespace trlm::adapt
+#pragma GCC visibility pop

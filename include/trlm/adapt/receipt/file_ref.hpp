@@ -12,11 +12,12 @@
 #include "trlm/adapt/limits.hpp"
 #include "trlm/adapt/result.hpp"
 
+#pragma GCC visibility push(default)
 namespace trlm::adapt {
 
 /// An XXH3-128 in its canonical form, which detects accidents only.
 struct WeakDigest {
-    std::array<std::byte, 16> bytes{};
+    std::array<std::byte, 16> bytes{};  ///< in the order in which hex digits are written
     friend bool operator==(const WeakDigest&, const WeakDigest&) = default;
 };
 
@@ -39,9 +40,9 @@ using ContentDigest = std::variant<Digest, WeakDigest>;
 
 /// A file that a document names: where, how large, and what is in it.
 struct FileRef {
-    std::string path;  ///< relative to the document's folder, `/`-separated
-    std::uint64_t bytes = 0;
-    ContentDigest digest;
+    std::string path;         ///< relative to the document's folder, `/`-separated
+    std::uint64_t bytes = 0;  ///< size of the file
+    ContentDigest digest;     ///< of the whole file
     friend bool operator==(const FileRef&, const FileRef&) = default;
 };
 
@@ -50,7 +51,7 @@ struct FileRef {
 [[nodiscard]] Findings check_file(const FileRef& file, Bytes content);
 
 /// True when `path` is one that a document may hold: 1 to 255 characters, `/`-separated segments
-/// of `[A-Za-z0-9._-]{1,100}`, none of them `.` or `..`. O(n).
+/// of `[A-Za-z0-9._-]{1,100}`, none of them one dot or two. O(n).
 [[nodiscard]] bool is_document_path(std::string_view path) noexcept;
 
 /// `path` as seen from the root, where the document that names it lies at `document`.
@@ -67,3 +68,4 @@ struct DocumentOptions {
 };
 
 }  // namespace trlm::adapt
+#pragma GCC visibility pop

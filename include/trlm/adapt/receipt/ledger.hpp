@@ -9,14 +9,15 @@
 
 #include "trlm/adapt/receipt/file_ref.hpp"
 
+#pragma GCC visibility push(default)
 namespace trlm::adapt {
 
 /// `trlm/ledger@1`, one line.
 struct LedgerLine {
     std::uint64_t seq = 0;  ///< 0, 1, 2 ...
     Digest prev;            ///< SHA-256 of the line before without its newline; zero for the first
-    std::string event;
-    ContentDigest subject;
+    std::string event;      ///< what happened, in words
+    ContentDigest subject;  ///< to which file
 };
 
 /// Reads a ledger: one strict JSON object a line, each line ending in LF. Findings: those of strict
@@ -27,11 +28,12 @@ struct LedgerLine {
 
 /// An event to be recorded.
 struct LedgerEvent {
-    std::string event;
-    ContentDigest subject;
+    std::string event;      ///< what happened, in words
+    ContentDigest subject;  ///< to which file
 };
 
 /// The ledger of `events` in their order, with `seq` and `prev` set.
 [[nodiscard]] std::string write_ledger(std::span<const LedgerEvent> events);
 
 }  // namespace trlm::adapt
+#pragma GCC visibility pop

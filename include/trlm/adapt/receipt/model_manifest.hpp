@@ -10,6 +10,7 @@
 #include "trlm/adapt/receipt/registry.hpp"
 #include "trlm/adapt/slm1.hpp"
 
+#pragma GCC visibility push(default)
 namespace trlm::adapt {
 
 /// What somebody says of a model and no program can check: a text, yes or no, or nothing (null).
@@ -17,38 +18,38 @@ using Claim = std::variant<std::monostate, bool, std::string>;
 
 /// The header's numbers that a manifest repeats.
 struct ManifestShape {
-    std::uint32_t vocab_size = 0;
-    std::uint32_t hidden_size = 0;
-    std::uint32_t layer_count = 0;
-    std::uint32_t head_count = 0;
-    std::uint32_t kv_head_count = 0;
-    std::uint32_t head_dim = 0;
-    std::uint32_t ffn_size = 0;
-    std::uint32_t max_context = 0;
+    std::uint32_t vocab_size = 0;     ///< ids of the tokenizer, special ones included
+    std::uint32_t hidden_size = 0;    ///< length of a token's vector
+    std::uint32_t layer_count = 0;    ///< transformer layers
+    std::uint32_t head_count = 0;     ///< query heads
+    std::uint32_t kv_head_count = 0;  ///< key and value heads
+    std::uint32_t head_dim = 0;       ///< length of a head's vector
+    std::uint32_t ffn_size = 0;       ///< length of the feed-forward's inner vector
+    std::uint32_t max_context = 0;    ///< positions
 };
 
 /// The tokenizer that a manifest states.
 struct ManifestTokenizer {
-    TokenizerKind kind = TokenizerKind::btok;
-    std::uint64_t checksum = 0;
+    TokenizerKind kind = TokenizerKind::btok;  ///< BTOK or BPE1
+    std::uint64_t checksum = 0;                ///< as the model's identity has it
 };
 
 /// `trlm/model-manifest@1`
 struct ModelManifest {
-    FileRef model;
-    std::uint64_t internal_checksum = 0;
-    ManifestShape shape;
-    std::uint32_t flags = 0;
-    StorageDtype dtype = StorageDtype::f32;
-    std::uint32_t tensor_count = 0;
-    std::uint64_t parameter_count = 0;
-    std::uint64_t tensor_layout_checksum = 0;
-    ManifestTokenizer tokenizer;
-    std::string source_kind;
-    Claim quality_claim;
-    Claim trained_quality_claim;
-    Admission admission_status = Admission::pending;
-    std::optional<std::string> license;
+    FileRef model;                                    ///< the file that the manifest is of
+    std::uint64_t internal_checksum = 0;              ///< as its header states it
+    ManifestShape shape;                              ///< its numbers
+    std::uint32_t flags = 0;                          ///< the header's
+    StorageDtype dtype = StorageDtype::f32;           ///< how its tensors are stored
+    std::uint32_t tensor_count = 0;                   ///< tensors in the directory
+    std::uint64_t parameter_count = 0;                ///< elements of all tensors together
+    std::uint64_t tensor_layout_checksum = 0;         ///< as the model's identity has it
+    ManifestTokenizer tokenizer;                      ///< its tokenizer
+    std::string source_kind;                          ///< what the model was made from, in words
+    Claim quality_claim;                              ///< what its maker says of its quality
+    Claim trained_quality_claim;                      ///< the same, of what training did
+    Admission admission_status = Admission::pending;  ///< whether it may be used
+    std::optional<std::string> license;               ///< an SPDX identifier, say
 };
 
 /// The dtype that all tensors of a model share, or mixed. O(tensors).
@@ -68,3 +69,4 @@ struct ModelManifest {
 [[nodiscard]] std::string write_model_manifest(const ModelManifest& manifest);
 
 }  // namespace trlm::adapt
+#pragma GCC visibility pop

@@ -9,6 +9,7 @@
 #include "trlm/adapt/receipt/file_ref.hpp"
 #include "trlm/adapt/receipt/registry.hpp"
 
+#pragma GCC visibility push(default)
 namespace trlm::adapt {
 
 /// "browser", "native".
@@ -48,38 +49,40 @@ enum class Phase : std::uint8_t { sidecars, model, evidence, stack };
 
 /// One file of the assembly.
 struct Module {
-    std::string id;
+    std::string id;  ///< unique in the plan
     FileRef
         file;  ///< its path is relative to the root; in the document its fields are the module's
-    ModuleClass module_class = ModuleClass::model;
-    ModuleRole role = ModuleRole::base_model;
-    Phase phase = Phase::sidecars;
-    std::optional<std::string> slot;  ///< "base", or "stack/0", "stack/1" ...
-    std::vector<std::string> depends_on;
+    ModuleClass module_class = ModuleClass::model;  ///< what the file is; goes with `role`
+    ModuleRole role = ModuleRole::base_model;       ///< what the file is for
+    Phase phase = Phase::sidecars;                  ///< when it is loaded
+    std::optional<std::string> slot;                ///< "base", or "stack/0", "stack/1" ...
+    std::vector<std::string> depends_on;            ///< ids of modules that have to be there first
 };
 
 /// What the plan sets for itself: the registry's budgets and all bytes together.
 struct PlanBudgets {
-    Budgets parts;
-    std::uint64_t total_bytes = 0;
+    Budgets parts;                  ///< each part's, as the registry states them
+    std::uint64_t total_bytes = 0;  ///< all modules together
 };
 
 /// `trlm/module-plan@1`
 struct ModulePlan {
-    std::string plan_id;
-    std::string entry_id;
-    Profile profile = Profile::native;
-    ExecutionProfile execution_profile = ExecutionProfile::native_simd;
-    FetchPolicy fetch_policy = FetchPolicy::local_files;
-    PlanBudgets budgets;
-    std::vector<Module> modules = {};
+    std::string plan_id;                ///< the plan's own
+    std::string entry_id;               ///< the registry's entry that it belongs to
+    Profile profile = Profile::native;  ///< where the bundle is used
+    ExecutionProfile execution_profile = ExecutionProfile::native_simd;  ///< how its host computes
+    FetchPolicy fetch_policy = FetchPolicy::local_files;  ///< where its host gets files from
+    PlanBudgets budgets;                                  ///< what the modules may cost
+    std::vector<Module> modules = {};                     ///< every file of the assembly, each once
 
     /// The module at `path`, or nullptr. O(modules).
     [[nodiscard]] const Module* find(std::string_view path) const noexcept;
 };
 
-/// The class and the phase that go with a role. O(1).
+/// The class that goes with a role. O(1).
 [[nodiscard]] ModuleClass class_of(ModuleRole role) noexcept;
+
+/// The phase that goes with a role. O(1).
 [[nodiscard]] Phase phase_of(ModuleRole role) noexcept;
 
 /// Reads a plan and judges everything that it says by itself. Findings: those of strict reading,
@@ -93,3 +96,4 @@ struct ModulePlan {
 [[nodiscard]] std::string write_module_plan(const ModulePlan& plan);
 
 }  // namespace trlm::adapt
+#pragma GCC visibility pop

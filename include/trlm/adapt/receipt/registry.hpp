@@ -8,6 +8,7 @@
 
 #include "trlm/adapt/receipt/file_ref.hpp"
 
+#pragma GCC visibility push(default)
 namespace trlm::adapt {
 
 /// "admitted", "pending", "rejected".
@@ -21,31 +22,32 @@ enum class StorageDtype : std::uint8_t { f32, q8_0, q4_0, mixed };
 
 /// What a bundle may cost. Bytes, but for `fetch_count`, a number of files.
 struct Budgets {
-    std::uint64_t model_bytes = limits::budget_model_bytes;
+    std::uint64_t model_bytes = limits::budget_model_bytes;  ///< size of the model's file
     std::uint64_t text_sidecar_bytes = limits::budget_text_sidecar_bytes;  ///< each of them
+    /// The packages of a stack together.
     std::uint64_t adapter_stack_bytes = limits::budget_adapter_stack_bytes;
-    std::uint64_t fetch_count = 64;
+    std::uint64_t fetch_count = 64;  ///< files that are fetched, all together
 };
 
 /// One model that a host may choose.
 struct RegistryEntry {
-    std::string id;
-    StorageDtype dtype = StorageDtype::f32;
-    Admission admission = Admission::pending;
-    Strategy strategy = Strategy::none;
-    FileRef model;
-    FileRef manifest;
-    FileRef module_plan;
-    FileRef assembly_receipt;
-    std::optional<FileRef> adapter_family;
+    std::string id;                            ///< unique in the registry
+    StorageDtype dtype = StorageDtype::f32;    ///< how the model is stored
+    Admission admission = Admission::pending;  ///< whether it may be used
+    Strategy strategy = Strategy::none;        ///< whether and when an adapter is applied
+    FileRef model;                             ///< the model's file
+    FileRef manifest;                          ///< its `trlm/model-manifest@1`
+    FileRef module_plan;                       ///< its `trlm/module-plan@1`
+    FileRef assembly_receipt;                  ///< its `trlm/assembly@1`
+    std::optional<FileRef> adapter_family;  ///< its `trlm/adapter-family@1`, where it has adapters
 };
 
 /// `trlm/selector-registry@1`
 struct Registry {
-    std::string registry_id;
-    Budgets budgets;
-    std::string default_entry;
-    std::vector<RegistryEntry> entries;
+    std::string registry_id;    ///< the registry's own
+    Budgets budgets;            ///< what each entry may cost
+    std::string default_entry;  ///< id of the entry that is used unless another is asked for
+    std::vector<RegistryEntry> entries;  ///< the models, each once
 };
 
 /// Reads a registry. Findings: those of strict reading (`bad_json`, `duplicate_key`, `unknown_key`,
@@ -59,3 +61,4 @@ struct Registry {
 [[nodiscard]] std::string write_registry(const Registry& registry);
 
 }  // namespace trlm::adapt
+#pragma GCC visibility pop
