@@ -1,0 +1,124 @@
+// A fuzz target without a fuzzer: runs the inputs of a folder, then mutations of them, the same
+// ones every time. For compilers that have no libFuzzer, and for the tests.
+//
+// usage: TARGET FOLDER MUTATIONS [FILE]
+//   FILE   an input of its own, after which the program ends
+
+#include <algorithm>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <vector>
+
+#include "support.hpp"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);
+extern "C" [[gnu::weak]] std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t size,
+                                                             std::size_t most, unsigned seed);
+
+namespace {
+
+using Input = std::vector<std::uint8_t>;
+
+trlm::adapt::fuzz::Random random_numbers(1);
+
+Input read_file(const std::filesystem::path& path) {
+    std::ifstream file(path, std::ios::binary);
+    const std::string text{std::istreambuf_iterator<char>(file), {}};
+    return {text.begin(), text.end()};
+}
+
+Input current;
+
+/// Where a crash leaves what caused it.
+void keep_input() {
+    std::ofstream("crash-input", std::ios::binary)
+        .write(reinterpret_cast<const char*>(current.data()),
+               static_cast<std::streamsize>(current.size()));
+    std::fputs("the input is in crash-input\n", stderr);
+}
+
+void run(const Input& input) {
+    current = input;
+    (void)LLVMFuzzerTestOneInput(current.data(), current.size());
+}
+
+}  // namespace
+
+/// Cuts, repeats, sets and turns bits.
+extern "C" std::size_t LLVMFuzzerMutate(std::uint8_t* data, std::size_t size, std::size_t most) {
+    auto& random = random_numbers;
+    if (size == 0) return 0;
+    const std::size_t at = random.below(size);
+    switch (random.below(5)) {
+        case 0:
+            return at;
+        case 1: {
+            const std::size_t length = std::min(size - at, most - size);
+            std::copy_backward(data + at, data + size, data + size + length);
+            return size + length;
+        }
+        case 2: {
+            const std::size_t end = at + random.below(size - at);
+            std::copy(data + end, data + size, data + at);
+            return size - (end - at);
+        }
+        case 3:
+            data[at] = static_cast<std::uint8_t>(random.next());
+            return size;
+        default:
+            data[at] = static_cast<std::uint8_t>(data[at] ^ (1U << random.below(8)));
+            return size;
+    }
+}
+
+int main(int count, char** arguments) {
+    if (count < 3) {
+        std::fputs("usage: TARGET FOLDER MUTATIONS [FILE]\n", stderr);
+        return 2;
+    }
+    for (const int signal : {SIGABRT, SIGSEGV, SIGFPE, SIGILL, SIGBUS}) {
+        std::signal(signal, [](int number) {
+            std::signal(number, SIG_DFL);
+            keep_input();
+            std::raise(number);
+        });
+    }
+    if (count > 3) {
+        run(read_file(arguments[3]));
+        return 0;
+    }
+    std::vector<std::filesystem::path> paths;
+    for (const auto& entry : std::filesystem::directory_iterator(arguments[1]))
+        paths.push_back(entry.path());
+    std::sort(paths.begin(), paths.end());
+    std::vector<Input> inputs;
+    for (const auto& path : paths) {
+        inputs.push_back(read_file(path));
+        run(inputs.back());
+    }
+    if (inputs.empty()) {
+        std::fputs("there are no inputs\n", stderr);
+        return 1;
+    }
+    const long mutations = std::atol(arguments[2]);
+    for (long i = 0; i < mutations; ++i) {
+        Input input = inputs[random_numbers.below(inputs.size())];
+        for (std::uint64_t times = 1 + random_numbers.below(3); times > 0; --times) {
+            const std::size_t size = input.size();
+            const std::size_t most = 2 * size + 64;
+            input.resize(most);
+            const auto seed = static_cast<unsigned>(random_numbers.next());
+            input.resize(LLVMFuzzerCustomMutator != nullptr
+                             ? LLVMFuzzerCustomMutator(input.data(), size, most, seed)
+                             : LLVMFuzzerMutate(input.data(), size, most));
+        }
+        run(input);
+    }
+    std::printf("%zu inputs and %ld mutations\n", inputs.size(), mutations);
+    return 0;
+}
