@@ -10,6 +10,7 @@
 #include "effects.hpp"
 #include "fp_environment.hpp"
 #include "fuse.hpp"
+#include "going_on.hpp"
 #include "guard.hpp"
 #include "publish.hpp"
 #include "read_back.hpp"
@@ -121,7 +122,7 @@ private:
 
     void advance(std::uint64_t bytes) {
         done_ += bytes;
-        if (options_.progress && !options_.progress(done_, total_)) {
+        if (!goes_on(options_.progress, done_, total_)) {
             stop(FindingCode::output_failed, "cancelled before anything was published");
         }
     }
@@ -388,7 +389,7 @@ Result<Digest> read_model_back(WrittenModel& model, UndoWriter* undo, const Prog
         }
         done += piece.size();
         // With an undo file the base is read once more, which takes its time.
-        if (progress && !progress(undo != nullptr ? done : total, total)) {
+        if (!goes_on(progress, undo != nullptr ? done : total, total)) {
             return failure(cancelled_before_publishing());
         }
         return {};
@@ -397,7 +398,7 @@ Result<Digest> read_model_back(WrittenModel& model, UndoWriter* undo, const Prog
     if (Status synchronized = synchronization.finish(); !synchronized) {
         return failure(std::move(synchronized.error()));
     }
-    if (progress && !progress(total, total)) return failure(cancelled_before_publishing());
+    if (!goes_on(progress, total, total)) return failure(cancelled_before_publishing());
     return sha.finish();
 }
 

@@ -11,6 +11,7 @@
 
 #include <fmt/format.h>
 
+#include "going_on.hpp"
 #include "guard.hpp"
 #include "huge_pages.hpp"
 #include "json.hpp"
@@ -1052,7 +1053,7 @@ void feed_wanted(Source& source, Chain& chain, const Progress& progress) {
         if (*got == 0) return chain.close();
         if (!chain.feed(piece.first(*got))) return;
         done += *got;
-        if (progress && !progress(done, file->bytes())) {
+        if (!goes_on(progress, done, file->bytes())) {
             Findings cancelled;
             cancelled.add({.code = FindingCode::output_failed,
                            .message = "cancelled before the bundle was verified",

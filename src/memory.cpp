@@ -7,6 +7,7 @@
 
 #include "effects.hpp"
 #include "exchange.hpp"
+#include "going_on.hpp"
 #include "guard.hpp"
 #include "quietly.hpp"
 #include "stack_rules.hpp"
@@ -210,7 +211,7 @@ struct Request {
 };
 
 Status cancelled(const ApplyOptions& options, std::uint64_t done) {
-    if (!options.progress || options.progress(done, 2)) return {};
+    if (goes_on(options.progress, done, 2)) return {};
     return failure(
         make_finding(FindingCode::output_failed, "cancelled before anything was changed"));
 }

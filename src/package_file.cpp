@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "fp_environment.hpp"
+#include "going_on.hpp"
 #include "guard.hpp"
 #include "package_encode.hpp"
 #include "package_rules.hpp"
@@ -151,7 +152,7 @@ template <class Take>
 Status PackageFile::State::hand_back(const Progress& progress, const Take& take) {
     return read_back(file, position, [&](Bytes piece) -> Status {
         take(piece);
-        if (progress && !progress(position, position)) {
+        if (!goes_on(progress, position, position)) {
             return failure(cancelled_before_publishing());
         }
         return {};

@@ -3,6 +3,7 @@
 #include <array>
 #include <utility>
 
+#include "going_on.hpp"
 #include "read_back.hpp"
 #include "synchronization.hpp"
 #include "trlm/adapt/slm1.hpp"
@@ -29,14 +30,14 @@ Result<Digest> publish_model(OutputFile& file, std::uint64_t bytes, std::uint64_
     Sha256 sha;
     Status read = read_back(file, bytes, [&](Bytes piece) -> Status {
         sha.update(piece);
-        if (progress && !progress(bytes, bytes)) return failure(cancelled_before_publishing());
+        if (!goes_on(progress, bytes, bytes)) return failure(cancelled_before_publishing());
         return {};
     });
     if (!read) return failure(std::move(read.error()));
     if (Status synchronized = synchronization.finish(); !synchronized) {
         return failure(std::move(synchronized.error()));
     }
-    if (progress && !progress(bytes, bytes)) return failure(cancelled_before_publishing());
+    if (!goes_on(progress, bytes, bytes)) return failure(cancelled_before_publishing());
     if (Status published = file.commit(replace); !published) {
         return failure(std::move(published.error()));
     }

@@ -6,6 +6,7 @@
 #include <limits>
 #include <numeric>
 
+#include "going_on.hpp"
 #include "section_check.hpp"
 #include "trlm/adapt/checksum.hpp"
 
@@ -100,7 +101,7 @@ public:
         while (!cancelled_ && hash_.position() < offset) {
             hash_.hash_to(std::min(offset, next_report_));
             if (hash_.position() < next_report_) continue;
-            cancelled_ = progress_ && !progress_(hash_.position(), bytes_);
+            cancelled_ = !goes_on(progress_, hash_.position(), bytes_);
             next_report_ += progress_bytes;
         }
         return !cancelled_;

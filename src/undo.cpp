@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "going_on.hpp"
 #include "guard.hpp"
 #include "package_rules.hpp"
 #include "read_back.hpp"
@@ -739,7 +740,7 @@ Result<RevertReport> write_base(const RevertInput& input, OutputFile& file,
         if (Status written = file.write(piece); !written) {
             return failure(std::move(written).error());
         }
-        if (progress && !progress(end, total)) {
+        if (!goes_on(progress, end, total)) {
             return failure({.code = FindingCode::output_failed,
                             .message = "cancelled before anything was published"});
         }

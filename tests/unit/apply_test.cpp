@@ -339,6 +339,8 @@ TEST_CASE("a file appears whole, as predicted, or not at all") {
     ApplyOptions cancel;
     cancel.progress = [](std::uint64_t, std::uint64_t) { return false; };
     CHECK(!apply_to_file(setup.plan(), folder.file("cancelled.slm"), false, cancel));
+    cancel.progress = [](std::uint64_t, std::uint64_t) -> bool { throw 1; };
+    CHECK(!apply_to_file(setup.plan(), folder.file("cancelled.slm"), false, cancel));
     CHECK(!apply_to_file(setup.plan(), folder.file("no/such/folder.slm"), false));
     CHECK(folder.entries() == 1);
 }

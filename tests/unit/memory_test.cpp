@@ -245,6 +245,8 @@ TEST_CASE("whatever fails leaves the memory as it was") {
         options = {};
         options.progress = [](std::uint64_t, std::uint64_t) { return false; };
         CHECK(refusal(engine, options) == FindingCode::output_failed);
+        options.progress = [](std::uint64_t, std::uint64_t) -> bool { throw 1; };
+        CHECK(refusal(engine, options) == FindingCode::output_failed);
         options = {};
         options.simd_target = "none such";
         CHECK(refusal(engine, options) == FindingCode::usage_error);

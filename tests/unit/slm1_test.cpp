@@ -852,10 +852,14 @@ TEST_CASE("reading tells how far it is and can be cancelled") {
     CHECK(codes(file, {.progress = tell}) == Codes{"checksum_mismatch", "trailing_bytes"});
     CHECK(told > 2'000'000);
 
-    const auto cancelled = read_model(file, {.progress = [](auto, auto) { return false; }});
-    REQUIRE_FALSE(cancelled);
-    REQUIRE(cancelled.error().size() == 1);
-    CHECK(cancelled.error()[0].code == FindingCode::output_failed);
+    const Progress says_no = [](auto, auto) { return false; };
+    const Progress throws = [](auto, auto) -> bool { throw 1; };
+    for (const Progress& progress : {says_no, throws}) {
+        const auto cancelled = read_model(file, {.progress = progress});
+        REQUIRE_FALSE(cancelled);
+        REQUIRE(cancelled.error().size() == 1);
+        CHECK(cancelled.error()[0].code == FindingCode::output_failed);
+    }
 }
 
 // --------------------------------------------------------------------------- many at once, any

@@ -7,8 +7,9 @@
 #pragma GCC visibility push(default)
 namespace trlm::adapt {
 
-/// Told how much is done; returns false to cancel. Called from one thread at a time, at least once
-/// for each few MiB. It may release mappings that the work reads (`MappedFile::release`).
+/// Told how much is done; returns false to cancel, as does throwing. Called from one thread at a
+/// time, at least once for each few MiB. It may release mappings that the work reads
+/// (`MappedFile::release`).
 using Progress = std::function<bool(std::uint64_t done_bytes, std::uint64_t total_bytes)>;
 
 }  // namespace trlm::adapt
