@@ -65,6 +65,12 @@ def statements(text):
             start = place + 1
 
 
+def without_template_arguments(text):
+    while re.search(r'<[^<>]*>', text):
+        text = re.sub(r'<[^<>]*>', '', text, count=1)
+    return text
+
+
 def declared_function(statement):
     """The name of the function that a statement declares without defining it, or nothing."""
     statement = re.sub(r'\[\[.*?\]\]', '', statement).strip()
@@ -72,8 +78,7 @@ def declared_function(statement):
         return ''
     if re.search(r'=\s*(default|delete)$', statement):
         return ''
-    while re.search(r'<[^<>]*>', statement):  # std::function<bool(int)>
-        statement = re.sub(r'<[^<>]*>', '', statement, count=1)
+    statement = without_template_arguments(statement)  # std::function<bool(int)>
     found = re.match(r'[^=(]*?(~?\w+|operator[^\w\s(]+)\s*\((?!\*)', statement)
     return found.group(1) if found else ''
 
@@ -102,9 +107,11 @@ def exported_functions():
     demangled = subprocess.run(['c++filt'], input='\n'.join(symbols), stdout=subprocess.PIPE,
                                text=True, check=True, timeout=60).stdout.splitlines()
     for name, text in zip(symbols, demangled):
-        text = re.sub(r'\[abi:\w+\]', '', text).split('(')[0]
+        whole = re.sub(r'\[abi:\w+\]', '', text)
+        text = whole.split('(')[0]
         if symbols[name] == 'W':
-            weak.add(re.search(r'[\w:~]+(?=<|$)', text).group())
+            whole = without_template_arguments(whole)
+            weak.add(whole.split('(')[0].split()[-1])
             continue
         constructor = re.search(r'(\w+)::~?\1$', text)
         # The complete object's constructor stands for both.
