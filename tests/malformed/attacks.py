@@ -98,7 +98,7 @@ def chain_of_merges(size=ROOM - 3000):
     return bpe(260 + len(tokens), tokens, merges)
 
 
-def doubling_merges(depth, size=ROOM - 3000):
+def doubling_merges(depth):
     """Tokens of 2, 4, 8 ... bytes, then short ones."""
     tokens = [(260 + i, b'a' * 2 ** (i + 1)) for i in range(depth)]
     merges = [(97 if i == 0 else 259 + i,) * 2 + (260 + i, i) for i in range(depth)]

@@ -6,7 +6,6 @@ which knows what else follows. Where they contradict each other nothing is writt
 """
 import dataclasses
 import math
-import struct
 import typing
 
 import numpy as np

@@ -83,10 +83,11 @@ class Places:
 
 
 class Corpus:
-    """Writes the corpus beneath a folder."""
+    """Writes the corpus beneath a folder. With `every` the inputs of each so many-th case alone: the
+    list is that of all cases, and so is the digest."""
 
-    def __init__(self, folder):
-        self.folder, self.groups, self.count = folder, {}, 0
+    def __init__(self, folder, every=1):
+        self.folder, self.every, self.groups, self.count = folder, every, {}, 0
         self.names, self.contents = set(), set()
         os.makedirs(os.path.join(folder, 'inputs'))
         self.cases = open(os.path.join(folder, 'cases.jsonl'), 'w')
@@ -103,10 +104,12 @@ class Corpus:
         name = '%s/%s' % (group, name)
         if name in self.names:
             raise ValueError('two cases are called ' + name)
+        wanted = self.count % self.every == 0
         if isinstance(content, bytes):
-            where = {'input': self._input(content)}
+            where = {'input': self._input(content, wanted)}
         else:
-            where = {'replace': {path: self._input(data) for path, data in sorted(content.items())}}
+            where = {'replace': {path: self._input(data, wanted)
+                                 for path, data in sorted(content.items())}}
         # The same bytes again would show nothing new.
         seen = (group, json.dumps(where))
         if seen in self.contents:
@@ -130,12 +133,12 @@ class Corpus:
             file.write(content)
         return 'sha256:' + hashlib.sha256(content).hexdigest()
 
-    def _input(self, data):
+    def _input(self, data, wanted=True):
         """Where these bytes lie: named by their SHA-256, so that equal ones lie there once."""
         digest = hashlib.sha256(data).hexdigest()
         path = 'inputs/%s/%s' % (digest[:2], digest[2:])
         target = os.path.join(self.folder, path)
-        if not os.path.exists(target):
+        if wanted and not os.path.exists(target):
             os.makedirs(os.path.dirname(target), exist_ok=True)
             with open(target, 'wb') as file:
                 file.write(data)

@@ -12,7 +12,7 @@ import re
 import bundle as made
 import test_drift as drift
 import text
-from bundle import ADAPTERS, ASSEMBLY, FAMILY, LEDGER, MANIFEST, MODEL, PLAN, REGISTRY, Bundle
+from bundle import ADAPTERS, ASSEMBLY, FAMILY, LEDGER, MANIFEST, PLAN, REGISTRY, Bundle
 from corpus import Places
 
 ADAPTER = 'adapters/lowrank.manifest.json'
@@ -23,7 +23,6 @@ NAMES = {REGISTRY: 'registry', PLAN: 'plan', MANIFEST: 'model manifest', ADAPTER
          ADMISSION: 'admission', LEDGER: 'ledger'}
 MARK = '(here)'
 LARGEST_INTEGER = 2 ** 53 - 1
-OTHER_DIGEST = drift.OTHER_DIGEST
 
 
 # --- Types: the texts of values that are bad in a field of the type -------------------------------

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes the hostile corpus into a new folder, from the specification alone.
 
-usage: generate.py FOLDER [--only GROUPS]
+usage: generate.py FOLDER [--only GROUPS] [--every N]
 
 The same on every machine: the last line is the digest of the manifest, which stands for every byte.
 docs/conformance.md says what is in the folder and how to use it. Needs NumPy, and xxhash as a Python
@@ -39,8 +39,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('folder', help='the corpus; must not exist, or be empty')
     parser.add_argument('--only', choices=PARTS, action='append', help='a part of it')
+    parser.add_argument('--every', type=int, default=1, help='the files of each N-th case alone')
     options = parser.parse_args()
-    made = corpus.Corpus(options.folder)
+    made = corpus.Corpus(options.folder, options.every)
     for name, part in PARTS.items():
         if not options.only or name in options.only:
             part(made)

@@ -236,9 +236,9 @@ def work(options):
                       'largest': worker.largest}))
 
 
-def make_corpus(folder):
-    made = subprocess.run([sys.executable, os.path.join(HERE, 'generate.py'), folder],
-                          stdout=subprocess.PIPE)
+def make_corpus(folder, every):
+    made = subprocess.run([sys.executable, os.path.join(HERE, 'generate.py'), folder, '--every',
+                           '%d' % every], stdout=subprocess.PIPE)
     print(made.stdout.decode(), end='', flush=True)
     if made.returncode:
         sys.exit(made.returncode)
@@ -277,7 +277,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix='trlm-corpus-') as folder:
         if not options.corpus:
             options.corpus = os.path.join(folder, 'corpus')
-            digest = make_corpus(options.corpus)
+            digest = make_corpus(options.corpus, options.every)
             if options.expected:
                 with open(options.expected) as file:
                     recorded = file.read().split()[-1]

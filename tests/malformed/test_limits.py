@@ -10,7 +10,6 @@ missing.
 import json
 import os
 import shutil
-import struct
 import subprocess
 import sys
 import tempfile
@@ -19,7 +18,7 @@ import unittest
 import run
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-INVALID, DRIFT, POLICY = 1, 3, 6
+INVALID, DRIFT = 1, 3
 cli, bounded = '', False
 
 # The table of docs/formats.md, section 5, by the names of `trlm-adapt limits`, with what is at and

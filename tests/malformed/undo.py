@@ -174,7 +174,7 @@ def field_cases(writer, label, data):
                        {'reserved_not_zero'})
 
 
-def run_bytes(base, runs):
+def run_bytes(runs):
     """Runs as they stand in a file: (gap, length, bytes)."""
     return b''.join(gap + length + text for gap, length, text in runs)
 
@@ -207,7 +207,7 @@ def run_cases(writer, label, base, data):
                     continue
                 other = [run[0], run[1], run[2]]
                 other[k] = text
-                body = run_bytes(base, runs[:i] + [tuple(other)] + runs[i + 1:])
+                body = run_bytes(runs[:i] + [tuple(other)] + runs[i + 1:])
                 writer.add('%s/%s of run %d is a number %s' % (label, what, i, form),
                            'shortest form (bad_value), 64 bits (size_overflow), a gap of 3 or more '
                            '(bad_value), 1 to 65,536 bytes (bad_value), in the base and in the file '
@@ -215,7 +215,7 @@ def run_cases(writer, label, base, data):
         rest = runs[:i] + runs[i + 1:]
         gone = restored - len(run[2])
         writer.add('%s/without run %d, counted' % (label, i), 'the runs hold what only the base '
-                   'has, else hole', with_runs(data, run_bytes(base, rest), len(rest), gone))
+                   'has, else hole', with_runs(data, run_bytes(rest), len(rest), gone))
 
 
 def cases(corpus):

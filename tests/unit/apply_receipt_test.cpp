@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "support/catch.hpp"
+#include "trlm/adapt/receipt/adapter_manifest.hpp"
 #include "trlm/adapt/version.hpp"
 
 using namespace trlm::adapt;
@@ -202,6 +203,39 @@ TEST_CASE("a receipt of 64 packages is read, one of 65 is past a limit") {
     REQUIRE(read.error().size() == 1);
     CHECK(read.error()[0].code == FindingCode::limit_exceeded);
     CHECK(read.error()[0].pointer == "/stack");
+}
+
+TEST_CASE("a list of empty objects is read no further than findings are kept") {
+    std::string text = R"({"schema":"trlm/apply-receipt@1","tensors":[{})";
+    for (int i = 0; i < 100'000; ++i)
+        text += ",{}";
+    const auto read = read_apply_receipt(text + "]}");
+    REQUIRE_FALSE(read);
+    CHECK(read.error().size() == 1000);
+    CHECK(read.error().dropped() < 9);  // of the nine keys of one element
+    CHECK(read.error().exit_code() == ExitCode::invalid);
+}
+
+TEST_CASE("what decides the exit code is looked for when no finding is kept any more") {
+    const std::string zeros(64, '0');
+    const std::string checksum = "\"xxh3-64:" + zeros.substr(0, 16) + "\"";
+    std::string text =
+        R"({"schema":"trlm/adapter-manifest@1","package":{"path":"a","bytes":1,"digest":"sha256:)" +
+        zeros + R"("},"format":"ADP1","internal_checksum":)" + checksum +
+        R"(,"identity":{"model_flags":0,"tensor_count":1,"parameter_count":1,)" +
+        R"("tensor_layout_checksum":)" + checksum + R"(,"tokenizer_checksum":)" + checksum +
+        R"(},"entry_count":1,"base_models":[)";
+    for (int i = 0; i < 1000; ++i)
+        text += "\"xxh3-128:" + zeros.substr(0, 32) + "\",";
+    const std::string end = R"("],"strength_range":[0,1],"license":null,"source":null})";
+    const auto weak = read_adapter_manifest(text + "\"sha256:" + zeros + end);
+    REQUIRE_FALSE(weak);
+    CHECK(weak.error().size() == 1000);
+    CHECK(weak.error().exit_code() == ExitCode::policy);
+    const auto wrong = read_adapter_manifest(text + "\"no digest" + end);
+    REQUIRE_FALSE(wrong);
+    CHECK(wrong.error().size() == 1000);
+    CHECK(wrong.error().exit_code() == ExitCode::invalid);
 }
 
 TEST_CASE("a receipt names files beneath its folder by their way there") {
