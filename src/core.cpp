@@ -31,7 +31,7 @@ constexpr Outcome good{};
 
 constexpr Outcome bad(FindingCode code, std::uint64_t item = Outcome::nowhere,
                       std::uint64_t place = Outcome::nowhere) noexcept {
-    return {false, code, item, place};
+    return {false, code, item, place, false};
 }
 
 /// XXH3-64 of bytes that arrive in pieces.
@@ -592,8 +592,11 @@ Outcome fault_of(const Exchange& exchange) noexcept {
     const Fault& fault = exchange.faults()[0];
     if (fault.job == Fault::no_tensor) return bad(fault.code);
     const Exchange::Job& job = exchange.jobs()[fault.job];
-    return bad(fault.code, job.planned != nullptr ? job.planned->index : job.before->index,
-               fault.code == FindingCode::fused_non_finite ? fault.place : Outcome::nowhere);
+    return {.ok = false,
+            .code = fault.code,
+            .item = job.planned != nullptr ? job.planned->index : job.before->index,
+            .place = fault.code == FindingCode::fused_non_finite ? fault.place : Outcome::nowhere,
+            .torn = exchange.is_torn()};
 }
 
 /// Everything that can be known before the first byte changes.

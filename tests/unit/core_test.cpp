@@ -136,6 +136,34 @@ TEST_CASE("the core applies what the library applies") {
         core::Application lying(liar);
         wrong.strength = 1.0F;
         CHECK(lying.apply({&wrong, 1}).code == FindingCode::bad_view);
+        // A write that fails is put back; one after which nothing can be written says so.
+        std::vector<MemoryTensor> accessed = tensors;
+        for (MemoryTensor& tensor : accessed) {
+            tensor.payload = {};
+            tensor.scales = {};
+        }
+        MemoryModel remote{model->identity(), accessed};
+        remote.access.read = [&](const RowRange& rows, MutableBytes payload, MutableBytes scales) {
+            const MemoryTensor& there = tensors[rows.tensor];
+            const auto copy_rows = [&](MutableBytes all, MutableBytes to) {
+                const std::uint64_t row = all.size() / there.shape.rows();
+                std::ranges::copy(all.subspan(row * rows.first_row, to.size()), to.begin());
+            };
+            copy_rows(there.payload, payload);
+            copy_rows(there.scales, scales);
+            return true;
+        };
+        int writes = 0;
+        remote.access.write = [&](const RowRange&, Bytes, Bytes) { return writes++ > 0; };
+        core::Application at_a_distance(remote);
+        core::Outcome failed = at_a_distance.apply({&wrong, 1});
+        CHECK(failed.code == FindingCode::output_failed);
+        CHECK(!failed.torn);
+        CHECK(writes > 1);
+        remote.access.write = [](const RowRange&, Bytes, Bytes) { return false; };
+        failed = at_a_distance.apply({&wrong, 1});
+        CHECK(failed.code == FindingCode::output_failed);
+        CHECK(failed.torn);
         tensors[1].payload = tensors[1].payload.first(3);
         const core::Outcome bad_view = core::Application(engine).apply({&wrong, 1});
         CHECK(bad_view.code == FindingCode::bad_view);

@@ -26,6 +26,9 @@ struct Outcome {
     std::uint64_t item = nowhere;
     /// Where in it: the byte of a file, or the element, row or block of `fused_non_finite`.
     std::uint64_t place = nowhere;
+    /// The one failure that leaves something behind: a write through `TileAccess` failed, or a
+    /// `max_abs` was wrong, and what was there could not be put back. Load the model anew.
+    bool torn = false;
 
     /// The same as `ok`.
     [[nodiscard]] constexpr explicit operator bool() const noexcept { return ok; }
@@ -93,12 +96,13 @@ public:
     /// Makes the weights what `stack` makes of the base, whatever is applied now, as one
     /// transaction. Codes as `plan_in_memory`, `apply_in_memory` and `Applied::swap` have them; the
     /// item is a tensor of the model (`bad_view`, `unsupported_dtype`, `undo_stale`,
-    /// `output_failed`, `fused_non_finite`) or a member (the rest). On failure nothing has changed.
+    /// `output_failed`, `fused_non_finite`) or a member (the rest). On failure nothing has changed,
+    /// unless it is `torn`.
     [[nodiscard]] Outcome apply(std::span<const Member> stack,
                                 const Options& options = {}) noexcept;
 
     /// Puts back the base's bytes, each as it was. `undo_stale`, `out_of_memory`,
-    /// `executor_failed`, `output_failed`; on failure nothing has changed.
+    /// `executor_failed`, `output_failed`; on failure nothing has changed, unless it is `torn`.
     [[nodiscard]] Outcome undo(const Executor& executor = {}) noexcept;
 
     /// Assembly state of the weights now.
