@@ -1,19 +1,36 @@
 #pragma once
-// A small model in each storage, for packages to be applied to.
+// A small model in each storage, for packages to be applied to: those that the seeds were made for.
 
-#include <array>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "support.hpp"
-#include "support/sample.hpp"
+#include "trlm/adapt/slm1.hpp"
 
 namespace trlm::adapt::fuzz {
 
-inline const std::array<Model, 3>& sample_models() {
-    static const std::array<std::vector<std::byte>, 3> files{
-        sample::model(Dtype::f32), sample::model(Dtype::q8_0), sample::model(Dtype::q4_0)};
-    static const std::array<Model, 3> models{*read_model(files[0]), *read_model(files[1]),
-                                             *read_model(files[2])};
+inline const std::vector<Model>& sample_models() {
+    static const std::vector<std::string> files = [] {
+        std::vector<std::string> read;
+        for (const char* name : {"base_f32.slm", "base_q8_0.slm", "base_q4_0.slm"}) {
+            std::ifstream file(std::string(FUZZ_MODELS) + '/' + name, std::ios::binary);
+            read.emplace_back(std::istreambuf_iterator<char>(file),
+                              std::istreambuf_iterator<char>());
+        }
+        return read;
+    }();
+    static const std::vector<Model> models = [] {
+        std::vector<Model> made;
+        for (const std::string& file : files) {
+            auto model = read_model(as_bytes(file));
+            require(model.has_value(), "the models are there");
+            made.push_back(std::move(*model));
+        }
+        return made;
+    }();
     return models;
 }
 
