@@ -226,5 +226,8 @@ int main(int count, char** arguments) {
     heap_is_closed = true;
     run(model, packages, members, arguments[2]);
     heap_is_closed = false;
+    for (std::size_t i = 0; i < members; ++i)
+        std::free(packages[i].data);
+    std::free(model.data);
     return 0;
 }
