@@ -16,7 +16,7 @@ inline const std::vector<Model>& sample_models() {
     static const std::vector<std::string> files = [] {
         std::vector<std::string> read;
         for (const char* name : {"base_f32.slm", "base_q8_0.slm", "base_q4_0.slm"}) {
-            std::ifstream file(std::string(FUZZ_MODELS) + '/' + name, std::ios::binary);
+            std::ifstream file(std::string(FUZZ_VECTORS) + "/models/" + name, std::ios::binary);
             read.emplace_back(std::istreambuf_iterator<char>(file),
                               std::istreambuf_iterator<char>());
         }

@@ -98,6 +98,16 @@ def packed(files):
     return b''.join(parts)
 
 
+def command_lines():
+    """One a command, over the files that the target lays out."""
+    lines = ['validate m d s b l', 'validate d --model m --json', 'inspect m --json', 'inspect l',
+             'apply m d=0.5 s -o out --undo u --receipt r', 'apply q8 l -o out --rounding stochastic --seed 7',
+             'apply m d --dry-run --json', 'digest m d', 'explain bad_magic', 'limits --json', 'version',
+             'diff m m -o out', 'merge d d -o out', 'compose-check d s', 'convert m -o out --dtype q8_0',
+             'verify . --json', 'replay r', 'revert out u', 'bundle create r -o out', '--help']
+    return {'%02d' % i: line.replace(' ', '\n').encode() for i, line in enumerate(lines)}
+
+
 def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__.strip())
@@ -112,6 +122,7 @@ def main():
         'safetensors': safetensors(),
         'undo': undo_files(),
         'bundle': {'whole': packed(files)},
+        'arguments': command_lines(),
     }
     for target, inputs in corpora.items():
         folder = os.path.join(sys.argv[1], target)
