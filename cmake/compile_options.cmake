@@ -20,6 +20,28 @@ function(trlm_adapt_compile_options target)
       -ffp-contract=off)
 endfunction()
 
+# A defect that is left should end the program before it does harm (docs/security.md): set for the
+# whole directory, so that a precompiled header is compiled alike.
+if(TRLM_ADAPT_HARDEN)
+  add_compile_definitions($<$<COMPILE_LANGUAGE:CXX>:_GLIBCXX_ASSERTIONS>)
+  add_compile_options(-fstack-protector-strong)
+  # The sanitizers replace what these would check, and glibc checks nothing without optimization.
+  if(NOT TRLM_ADAPT_SANITIZE)
+    add_compile_options($<$<CONFIG:Release,RelWithDebInfo,MinSizeRel>:-U_FORTIFY_SOURCE>
+                        $<$<CONFIG:Release,RelWithDebInfo,MinSizeRel>:-D_FORTIFY_SOURCE=2>)
+  endif()
+  if(NOT APPLE)
+    add_compile_options(-fstack-clash-protection)
+    if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+      add_compile_options(-fcf-protection)
+    endif()
+    add_link_options(LINKER:-z,relro LINKER:-z,now LINKER:-z,noexecstack)
+  endif()
+  include(CheckPIESupported)
+  check_pie_supported(LANGUAGES CXX)
+  set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+endif()
+
 # trlm_adapt_precompile(<target> <headers>...): parses headers once that take a second or more each.
 # A source that forgets to include one of them is found by the build that does without.
 function(trlm_adapt_precompile target)

@@ -76,6 +76,7 @@ Finding usage(std::string message) {
 /// Hands the findings to the caller, if it wants them and there are any.
 void hand_over(Findings found, trlm_adapt_findings** findings) noexcept {
     if (findings == nullptr || (found.empty() && found.dropped() == 0)) return;
+    // cppcheck-suppress ignoredReturnValue ; what std::move gives initializes the object
     *findings = new (std::nothrow) trlm_adapt_findings{std::move(found)};
 }
 

@@ -56,12 +56,13 @@ constexpr std::array special_fields{SectionField{"BOS", 12}, SectionField{"EOS",
 constexpr std::uint64_t token_count_offset = 28;
 constexpr std::uint64_t merge_count_offset = 32;
 
-constexpr std::array<char, byte_count> every_byte = [] {
+constexpr std::array<char, byte_count> make_every_byte() {
     std::array<char, byte_count> bytes{};
     for (std::size_t i = 0; i < bytes.size(); ++i)
         bytes[i] = static_cast<char>(i);
     return bytes;
-}();
+}
+constexpr std::array<char, byte_count> every_byte = make_every_byte();
 
 /// A token record.
 struct TokenRecord {

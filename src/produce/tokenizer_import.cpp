@@ -313,6 +313,7 @@ private:
                 continue;
             }
             merges_.push_back(
+                // cppcheck-suppress derefInvalidIterator ; without a pair, `left` is the end
                 {left->second, right->second, output->second, static_cast<std::uint32_t>(rank)});
         }
     }

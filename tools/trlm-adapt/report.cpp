@@ -220,6 +220,7 @@ int print_outcome(std::string_view command, const Outcome& outcome,
 
 bool write_all(int descriptor, std::string_view text) noexcept {
     while (!text.empty()) {
+        // cppcheck-suppress invalidLifetime ; the caller's text outlives the call
         const ssize_t done = ::write(descriptor, text.data(), text.size());
         if (done < 0 && errno == EINTR) continue;
         if (done < 0 && errno == EAGAIN) {

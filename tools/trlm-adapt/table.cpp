@@ -119,6 +119,7 @@ std::string printable(std::string_view text) {
 }
 
 std::size_t display_width(std::string_view text) noexcept {
+    // cppcheck-suppress invalidLifetime ; the caller's text outlives the call
     return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) {
         return !is_continuation(static_cast<unsigned char>(c));
     }));
