@@ -1,8 +1,10 @@
-// A fuzz target without a fuzzer: runs the inputs of a folder, then mutations of them, the same
-// ones every time. For compilers that have no libFuzzer, and for the tests.
+// A fuzz target without a fuzzer: runs some inputs, then mutations of them, the same ones every
+// time. For compilers that have no libFuzzer, for fuzzers that run a program on a file, and for the
+// tests.
 //
-// usage: TARGET FOLDER MUTATIONS [FILE]
-//   FILE   an input of its own, after which the program ends
+// usage: TARGET MUTATIONS PATH...
+//   MUTATIONS   how many, of inputs that are chosen among all
+//   PATH        an input, or a folder of inputs
 
 #include <algorithm>
 #include <csignal>
@@ -47,6 +49,29 @@ void run(const Input& input) {
     (void)LLVMFuzzerTestOneInput(current.data(), current.size());
 }
 
+/// A file, or the files of a folder in an order that is the same everywhere.
+std::vector<std::filesystem::path> files_of(const std::filesystem::path& path) {
+    if (!std::filesystem::is_directory(path)) return {path};
+    std::vector<std::filesystem::path> paths;
+    for (const auto& entry : std::filesystem::directory_iterator(path))
+        paths.push_back(entry.path());
+    std::sort(paths.begin(), paths.end());
+    return paths;
+}
+
+Input mutation_of(Input input) {
+    for (std::uint64_t times = 1 + random_numbers.below(3); times > 0; --times) {
+        const std::size_t size = input.size();
+        const std::size_t most = 2 * size + 64;
+        input.resize(most);
+        const auto seed = static_cast<unsigned>(random_numbers.next());
+        input.resize(LLVMFuzzerCustomMutator != nullptr
+                         ? LLVMFuzzerCustomMutator(input.data(), size, most, seed)
+                         : LLVMFuzzerMutate(input.data(), size, most));
+    }
+    return input;
+}
+
 }  // namespace
 
 /// Cuts, repeats, sets and turns bits.
@@ -78,7 +103,7 @@ extern "C" std::size_t LLVMFuzzerMutate(std::uint8_t* data, std::size_t size, st
 
 int main(int count, char** arguments) {
     if (count < 3) {
-        std::fputs("usage: TARGET FOLDER MUTATIONS [FILE]\n", stderr);
+        std::fputs("usage: TARGET MUTATIONS PATH...\n", stderr);
         return 2;
     }
     for (const int signal : {SIGABRT, SIGSEGV, SIGFPE, SIGILL, SIGBUS}) {
@@ -88,37 +113,20 @@ int main(int count, char** arguments) {
             std::raise(number);
         });
     }
-    if (count > 3) {
-        run(read_file(arguments[3]));
-        return 0;
-    }
-    std::vector<std::filesystem::path> paths;
-    for (const auto& entry : std::filesystem::directory_iterator(arguments[1]))
-        paths.push_back(entry.path());
-    std::sort(paths.begin(), paths.end());
     std::vector<Input> inputs;
-    for (const auto& path : paths) {
-        inputs.push_back(read_file(path));
-        run(inputs.back());
+    for (int i = 2; i < count; ++i) {
+        for (const std::filesystem::path& path : files_of(arguments[i])) {
+            inputs.push_back(read_file(path));
+            run(inputs.back());
+        }
     }
     if (inputs.empty()) {
         std::fputs("there are no inputs\n", stderr);
         return 1;
     }
-    const long mutations = std::atol(arguments[2]);
-    for (long i = 0; i < mutations; ++i) {
-        Input input = inputs[random_numbers.below(inputs.size())];
-        for (std::uint64_t times = 1 + random_numbers.below(3); times > 0; --times) {
-            const std::size_t size = input.size();
-            const std::size_t most = 2 * size + 64;
-            input.resize(most);
-            const auto seed = static_cast<unsigned>(random_numbers.next());
-            input.resize(LLVMFuzzerCustomMutator != nullptr
-                             ? LLVMFuzzerCustomMutator(input.data(), size, most, seed)
-                             : LLVMFuzzerMutate(input.data(), size, most));
-        }
-        run(input);
-    }
+    const long mutations = std::atol(arguments[1]);
+    for (long i = 0; i < mutations; ++i)
+        run(mutation_of(inputs[random_numbers.below(inputs.size())]));
     std::printf("%zu inputs and %ld mutations\n", inputs.size(), mutations);
     return 0;
 }
