@@ -62,7 +62,8 @@ struct Run {
     std::string err;
 };
 
-Run run(const std::vector<std::string>& words) {
+/// Runs a command line in a folder; whoever calls has inputs that lie elsewhere.
+Run run(const std::vector<std::string>& words, const fs::path& folder) {
     static const int out_memory = ::memfd_create("out", MFD_CLOEXEC);
     static const int err_memory = ::memfd_create("err", MFD_CLOEXEC);
     std::vector<const char*> values{"trlm-adapt"};
@@ -70,7 +71,10 @@ Run run(const std::vector<std::string>& words) {
         values.push_back(word.c_str());
     const Captured out(STDOUT_FILENO, out_memory);
     const Captured err(STDERR_FILENO, err_memory);
+    const fs::path before = fs::current_path();
+    fs::current_path(folder);
     const int exit_code = cli::run_command_line(static_cast<int>(values.size()), values.data());
+    fs::current_path(before);
     return {exit_code, out.text(), err.text()};
 }
 
@@ -99,7 +103,6 @@ public:
             require(file.good(), "the vectors are there");
             files_[short_name].assign(std::istreambuf_iterator<char>(file), {});
         }
-        fs::current_path(path_);
         restore();
         learn_words();
     }
@@ -126,6 +129,7 @@ public:
         }
     }
 
+    [[nodiscard]] const fs::path& path() const { return path_; }
     [[nodiscard]] const std::vector<std::string>& words() const { return words_; }
 
 private:
@@ -133,7 +137,7 @@ private:
     void learn_words() {
         const std::regex option("--?[a-z][a-z0-9-]*");
         const std::regex command("^  ([a-z][a-z-]+) ");
-        std::string help = run({"--help"}).out;
+        std::string help = run({"--help"}, path_).out;
         std::vector<std::string> commands{"create"};
         std::istringstream lines(help);
         for (std::string line; std::getline(lines, line);) {
@@ -142,8 +146,8 @@ private:
         }
         require(commands.size() > 10, "the help names the commands");
         for (const std::string& name : commands)
-            help += run({name, "--help"}).out;
-        help += run({"bundle", "create", "--help"}).out;
+            help += run({name, "--help"}, path_).out;
+        help += run({"bundle", "create", "--help"}, path_).out;
         words_ = commands;
         for (std::sregex_iterator match(help.begin(), help.end(), option), end; match != end;
              ++match) {
@@ -213,7 +217,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (text.find('/') != text.npos || text.find("..") != text.npos) return -1;
     Folder& here = folder();
     const std::vector<std::string> words = words_of(text);
-    const Run done = run(words);
+    const Run done = run(words, here.path());
     require(done.exit_code >= 0 && done.exit_code <= 6, "the exit code is one of the tool's");
     const bool json = std::ranges::find(words, "--json") != words.end();
     if (done.exit_code != 0) {

@@ -27,10 +27,10 @@ def read(path):
         return file.read()
 
 
-def vectors(folder):
+def vectors(folder, largest=LARGEST):
     root = os.path.join(VECTORS, folder)
     return {name: read(os.path.join(root, name)) for name in sorted(os.listdir(root))
-            if os.path.getsize(os.path.join(root, name)) <= LARGEST}
+            if os.path.getsize(os.path.join(root, name)) <= largest}
 
 
 def tokenizers():
@@ -115,7 +115,7 @@ def main():
     made.seal()
     files = {path: made.content(path) for path in made.paths()}
     corpora = {
-        'model': vectors('models'),
+        'model': vectors('models', 35_000),
         'package': vectors('adapters'),
         'tokenizer': tokenizers(),
         'document': documents(files),
