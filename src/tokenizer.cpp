@@ -518,7 +518,7 @@ public:
         for (const char byte : text) {
             const std::size_t place = nodes_.size();
             nodes_.push_back({.id = vocabulary.byte_ids[static_cast<unsigned char>(byte)],
-                              .previous = place - 1,
+                              .previous = place == 0 ? none : place - 1,
                               .next = place + 1});
         }
         for (std::size_t place = 0; place < nodes_.size(); ++place)
@@ -542,6 +542,8 @@ public:
     }
 
 private:
+    static constexpr std::size_t none = std::numeric_limits<std::size_t>::max();
+
     struct Node {
         std::uint32_t id = 0;
         bool joined = false;  // into the one before

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Writes the inputs that fuzzing starts from, a folder for each target: the conformance vectors and
-documents made from the specification alone. Small, so that many runs fit in a second.
+"""Writes the inputs that fuzzing starts from, a folder for each target: the conformance vectors,
+documents made from the specification alone, and what earlier runs found to reach more than those
+(corpus/TARGET.tar.gz). Small, so that many runs fit in a second.
 
 usage: seeds.py FOLDER
 """
@@ -8,6 +9,7 @@ import json
 import os
 import struct
 import sys
+import tarfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TESTS = os.path.dirname(HERE)
@@ -131,6 +133,10 @@ def main():
         for name, content in inputs.items():
             with open(os.path.join(folder, name), 'wb') as file:
                 file.write(content)
+        found = os.path.join(HERE, 'corpus', target + '.tar.gz')
+        if os.path.exists(found):
+            with tarfile.open(found) as archive:
+                archive.extractall(folder)
 
 
 if __name__ == '__main__':
