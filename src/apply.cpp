@@ -183,7 +183,7 @@ private:
         TensorFuser fuser;
         if (!fuser.prepare(view, planned.storage, planned.deltas, options_.rounding, survival_,
                            kernels_)) {
-            throw std::bad_alloc();
+            throw_out_of_memory();
         }
         Scales& scales = scales_[index];
         const bool first_time = !scales.computed;
@@ -247,13 +247,12 @@ private:
     void run_parallel(const TileBatch& batch, const std::function<void(std::size_t)>& task) {
         const std::size_t count = batch.count;
         emitted_ = false;
-        try {
+        const bool ran = quietly_with_memory([&] {
             // The emitting task is handed out first: it is the longest.
             options_.executor.parallel_for(count + 1,
                                            [&](std::size_t i) { task(i == 0 ? count : i - 1); });
-        } catch (const std::bad_alloc&) {
-            throw;
-        } catch (...) {
+        });
+        if (!ran) {
             stop(FindingCode::executor_failed, "the executor threw an exception");
             return;
         }
@@ -269,15 +268,14 @@ private:
     void fuse_slot(const TensorFuser& fuser, const TensorView& view, TileBatch& batch,
                    std::size_t i, std::byte* scales) noexcept {
         TileSlot& slot = batch.slots[i];
-        slot.out_of_memory = false;
-        try {
+        const bool enough = memory_suffices([&] {
             const FpEnvironment environment;
             const std::size_t offset =
                 fuser.payload_offset(slot.tile) - fuser.payload_offset(batch.slots.front().tile);
             auto scratch = scratch_.take();
             if (!scratch->reserve(fuser, {}) ||
                 !slot.rows.reserve({}, survival_ ? slot.tile.rows : 0)) {
-                throw std::bad_alloc();
+                throw_out_of_memory();
             }
             slot.outcome.rows = slot.rows.data();
             // Once something has changed it does not matter what else does.
@@ -287,9 +285,8 @@ private:
                                 scales + fuser.scale_offset(slot.tile)};
             fuser.fuse(slot.tile, old, *scratch, fused, watch_changes, slot.outcome);
             scratch_.give(std::move(scratch));
-        } catch (const std::bad_alloc&) {
-            slot.out_of_memory = true;
-        }
+        });
+        slot.out_of_memory = !enough;
         slot.done = true;
     }
 
@@ -320,7 +317,9 @@ private:
             return false;
         }
         if (slot.outcome.changed) changed_ = true;
-        if (first_time) add_survival(survivals_[index], {slot.outcome.rows, slot.outcome.measured});
+        if (first_time)
+            add_survival(survivals_[index],
+                         {slot.outcome.rows, static_cast<std::size_t>(slot.outcome.measured)});
         return true;
     }
 

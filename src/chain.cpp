@@ -4,23 +4,21 @@
 #include <functional>
 #include <iterator>
 #include <map>
-#include <new>
 #include <set>
-#include <stdexcept>
+#include <type_traits>
 #include <utility>
 
 #include <fmt/format.h>
 
+#include "buffer.hpp"
 #include "going_on.hpp"
 #include "guard.hpp"
-#include "huge_pages.hpp"
 #include "json.hpp"
 #include "receipt/descriptions.hpp"
 #include "receipt/file_findings.hpp"
 #include "trlm/adapt/apply.hpp"
 #include "trlm/adapt/checked.hpp"
 #include "trlm/adapt/checksum.hpp"
-#include "trlm/adapt/plan.hpp"
 #include "trlm/adapt/stack.hpp"
 
 namespace trlm::adapt {
@@ -66,9 +64,18 @@ struct HeldFile {
 /// More than this is not reserved for files that are yet to come.
 constexpr std::uint64_t most_reserved = std::uint64_t{256} << 20;
 
+constexpr const char* not_enough_memory = "there is not enough memory for this bundle";
+
 /// What a document demands of a file.
 struct Request {
     WantedFile wanted;
+    std::optional<ContentDigest> digest = {};
+};
+
+/// A file that is complete, and its digest where it is known already.
+struct Received {
+    const Request* request = nullptr;
+    HeldFile file = {};
     std::optional<ContentDigest> digest = {};
 };
 
@@ -114,6 +121,8 @@ public:
     void give_up(FindingCode code, std::string message);
 
     [[nodiscard]] const ChainReport& report() const noexcept { return report_; }
+    [[nodiscard]] std::optional<Digest> closed_digest() const noexcept { return closed_digest_; }
+    [[nodiscard]] std::optional<VerifiedAssembly> verified() const noexcept;
     [[nodiscard]] const Registry* registry() const noexcept {
         return registry_ ? &*registry_ : nullptr;
     }
@@ -124,7 +133,7 @@ private:
 
     enum class Outcome : std::uint8_t { not_run, done, out_of_memory };
 
-    [[nodiscard]] MutableBytes take_memory(std::uint64_t bytes);
+    [[nodiscard]] bool take_memory(std::uint64_t bytes, MutableBytes& memory);
     void drop_incoming();
     void verify_received();
     bool run_all(std::size_t count, const std::function<void(std::size_t)>& task);
@@ -224,14 +233,16 @@ private:
     std::vector<Request> requests_;  // of the gate that is open
     std::size_t next_ = 0;
 
-    std::vector<HugeBuffer> buffers_;  // of all files
-    MutableBytes free_memory_;         // of the last one
+    std::vector<Buffer<std::byte>> buffers_;  // of all files
+    MutableBytes free_memory_;                // of the last one
 
     // The file that is open.
     HeldFile incoming_;
     std::uint64_t filled_ = 0;
     bool is_open_ = false;
-    std::vector<std::pair<const Request*, HeldFile>> received_;  // of the gate that is open
+    std::optional<Sha256> hasher_;  // of what was fed, where that is hashed on the way
+    std::optional<Digest> closed_digest_;
+    std::vector<Received> received_;  // of the gate that is open
 
     std::map<std::string, HeldFile> files_;  // verified, by path
     std::map<std::string, std::string> folded_;
@@ -269,9 +280,13 @@ bool Chain::Machine::open(std::uint64_t bytes) {
              .expected = fmt::format("at most {}", request.wanted.most_bytes),
              .actual = fmt::format("{}", bytes)});
     } else {
-        incoming_.memory = take_memory(bytes);
+        if (!take_memory(bytes, incoming_.memory)) {
+            give_up(FindingCode::out_of_memory, not_enough_memory);
+            return false;
+        }
         filled_ = 0;
         is_open_ = true;
+        if (options_.hash_on_the_way) hasher_.emplace();
         return true;
     }
     ++next_;
@@ -284,6 +299,7 @@ bool Chain::Machine::feed(Bytes piece) {
     const MutableBytes left = room();
     if (piece.size() <= left.size()) {
         if (piece.data() != left.data()) std::copy(piece.begin(), piece.end(), left.begin());
+        if (hasher_) hasher_->update(left.first(piece.size()));
         filled_ += piece.size();
         return true;
     }
@@ -298,32 +314,37 @@ bool Chain::Machine::feed(Bytes piece) {
 }
 
 /// Memory for a file: one buffer for all files of a gate, as long as their sizes are those that
-/// were named.
-MutableBytes Chain::Machine::take_memory(std::uint64_t bytes) {
+/// were named. False when there is none.
+bool Chain::Machine::take_memory(std::uint64_t bytes, MutableBytes& memory) {
     if (bytes > free_memory_.size()) {
         CheckedSize needed = bytes;
         for (std::size_t i = next_ + 1; i < requests_.size(); ++i)
             needed = needed + requests_[i].wanted.bytes.value_or(0);
         // Budgets allow what lies ahead, but a file at hand is all that memory is needed for.
-        const auto size =
-            static_cast<std::size_t>(needed.fits(most_reserved) ? needed.value() : bytes);
-        buffers_.emplace_back(size);
-        free_memory_ = {buffers_.back().data(), size};
+        Buffer<std::byte> buffer;
+        const bool allocated =
+            (needed.fits(most_reserved) && buffer.allocate({}, needed.value())) ||
+            buffer.allocate({}, bytes);
+        if (!allocated) return false;
+        buffers_.push_back(std::move(buffer));
+        free_memory_ = {buffers_.back().data(), buffers_.back().size()};
     }
-    const MutableBytes memory = free_memory_.first(static_cast<std::size_t>(bytes));
+    memory = free_memory_.first(static_cast<std::size_t>(bytes));
     free_memory_ = free_memory_.subspan(memory.size());
-    return memory;
+    return true;
 }
 
 void Chain::Machine::drop_incoming() {
     is_open_ = false;
     incoming_ = {};
+    hasher_.reset();
     ++next_;
     advance();
 }
 
 void Chain::Machine::close() {
     if (!is_open_) return;
+    closed_digest_.reset();
     if (filled_ != incoming_.memory.size()) {
         add({.code = FindingCode::size_mismatch,
              .message = "the file ended before the bytes that it had when it was opened",
@@ -331,26 +352,32 @@ void Chain::Machine::close() {
              .expected = fmt::format("{}", incoming_.memory.size()),
              .actual = fmt::format("{}", filled_)});
     } else {
-        received_.push_back({&requests_[next_], std::exchange(incoming_, {})});
+        Received& received = received_.emplace_back();
+        received.request = &requests_[next_];
+        received.file = std::exchange(incoming_, {});
+        if (hasher_) {
+            closed_digest_ = hasher_->finish();
+            const auto& wanted = received.request->digest;
+            if (wanted && !is_weak(*wanted)) received.digest = *closed_digest_;
+        }
     }
     drop_incoming();
 }
 
 /// The files of this gate are those that were named, or are not used.
 void Chain::Machine::verify_received() {
-    std::vector<std::optional<ContentDigest>> digests(received_.size());
     const bool ran = run_all(received_.size(), [&](std::size_t i) {
-        const auto& [request, file] = received_[i];
-        if (request->digest) digests[i] = digest_like(*request->digest, file.bytes());
+        auto& [request, file, digest] = received_[i];
+        if (request->digest && !digest) digest = digest_like(*request->digest, file.bytes());
     });
     for (std::size_t i = 0; ran && i < received_.size(); ++i) {
-        const auto& [request, file] = received_[i];
+        const auto& [request, file, digest] = received_[i];
         const std::string& path = request->wanted.path;
-        if (digests[i] == request->digest) {
+        if (digest == request->digest) {
             files_.insert_or_assign(path, file);
             continue;
         }
-        Finding differs = digest_differs(*request->digest, *digests[i]);
+        Finding differs = digest_differs(*request->digest, *digest);
         differs.file = path;
         add(std::move(differs));
     }
@@ -362,28 +389,23 @@ void Chain::Machine::verify_received() {
 bool Chain::Machine::run_all(std::size_t count, const std::function<void(std::size_t)>& task) {
     std::vector<Outcome> outcomes(count, Outcome::not_run);
     const auto safe_task = [&](std::size_t i) noexcept {
-        try {
-            task(i);
-            outcomes[i] = Outcome::done;
-        } catch (const std::bad_alloc&) {
-            outcomes[i] = Outcome::out_of_memory;
-        }
+        const bool done = memory_suffices([&] { task(i); });
+        outcomes[i] = done ? Outcome::done : Outcome::out_of_memory;
     };
-    try {
+    const bool ran = quietly_with_memory([&] {
         if (options_.executor.parallel_for && count > 1) {
             options_.executor.parallel_for(count, safe_task);
         } else {
             for (std::size_t i = 0; i < count; ++i)
                 safe_task(i);
         }
-    } catch (const std::bad_alloc&) {
-        throw;
-    } catch (...) {
+    });
+    if (!ran) {
         add({.code = FindingCode::executor_failed, .message = "the executor threw an exception"});
         return false;
     }
     if (std::count(outcomes.begin(), outcomes.end(), Outcome::out_of_memory) > 0)
-        throw std::bad_alloc();
+        throw_out_of_memory();
     if (std::count(outcomes.begin(), outcomes.end(), Outcome::not_run) == 0) return true;
     add({.code = FindingCode::executor_failed,
          .message = "the executor returned before it had run every task"});
@@ -399,12 +421,24 @@ void Chain::Machine::refuse(Findings why) {
 void Chain::Machine::give_up(FindingCode code, std::string message) {
     report_.findings.append(std::exchange(current_, {}));
     report_.findings.add({.code = code, .message = std::move(message)});
-    for (; gate_ < gate_count; ++gate_)
+    for (; gate_ < gate_count; ++gate_) {
         report_.gates[gate_] = GateStatus::failed;
+        report_.findings_until[gate_] = report_.findings.size();
+    }
     requests_.clear();
     received_.clear();
     next_ = 0;
     is_open_ = false;
+}
+
+std::optional<VerifiedAssembly> Chain::Machine::verified() const noexcept {
+    const auto good = [](GateStatus status) {
+        return status == GateStatus::passed || status == GateStatus::not_applicable;
+    };
+    if (!std::all_of(report_.gates.begin(), report_.gates.end(), good)) return std::nullopt;
+    if (!apply_plan_) return VerifiedAssembly{.model = &*model_};
+    return VerifiedAssembly{
+        .model = &*model_, .plan = &*apply_plan_, .rounding = family_->preferred_stack()->rounding};
 }
 
 std::vector<std::string> Chain::Machine::known_files() const {
@@ -471,9 +505,11 @@ void Chain::Machine::advance() {
         judge();
         report_.gates[gate_] = current_.has_errors() ? GateStatus::failed : GateStatus::passed;
         report_.findings.append(std::exchange(current_, {}));
+        report_.findings_until[gate_] = report_.findings.size();
         requests_.clear();
         next_ = 0;
         for (++gate_; gate_ < gate_count; ++gate_) {
+            report_.findings_until[gate_] = report_.findings.size();
             const auto gate = static_cast<Gate>(gate_);
             const bool of_family = gate >= Gate::adapter_family && gate <= Gate::apply;
             if (entry_ != nullptr && plan_ && of_family && !entry_->adapter_family) {
@@ -976,16 +1012,15 @@ namespace {
 /// Runs one step; where memory ends, so does the chain.
 template <class Machine, class Step>
 auto step(Machine& machine, const Step& step) {
-    constexpr const char* message = "there is not enough memory for this bundle";
     using Outcome = decltype(step());
-    try {
-        return step();
-    } catch (const std::bad_alloc&) {
-        machine.give_up(FindingCode::out_of_memory, message);
-    } catch (const std::length_error&) {
-        machine.give_up(FindingCode::out_of_memory, message);
+    if constexpr (std::is_void_v<Outcome>) {
+        if (!memory_suffices(step)) machine.give_up(FindingCode::out_of_memory, not_enough_memory);
+    } else {
+        Outcome outcome{};
+        const bool enough = memory_suffices([&] { outcome = step(); });
+        if (!enough) machine.give_up(FindingCode::out_of_memory, not_enough_memory);
+        return outcome;
     }
-    return Outcome();
 }
 
 }  // namespace
@@ -1021,6 +1056,14 @@ void Chain::refuse(Findings why) {
 
 const ChainReport& Chain::report() const noexcept {
     return machine_->report();
+}
+
+std::optional<Digest> Chain::closed_digest() const noexcept {
+    return machine_->closed_digest();
+}
+
+std::optional<VerifiedAssembly> Chain::verified() const noexcept {
+    return machine_->verified();
 }
 
 const Registry* Chain::registry() const noexcept {

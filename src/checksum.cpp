@@ -1,13 +1,12 @@
 #include "trlm/adapt/checksum.hpp"
 
-#include <new>
-
 #if defined(TRLM_ADAPT_XXHASH_DISPATCH)
 #include <xxh_x86dispatch.h>  // gives the same functions the best instructions of the machine
 #else
 #include <xxhash.h>
 #endif
 
+#include "guard.hpp"
 #include "hex.hpp"
 
 namespace trlm::adapt {
@@ -28,7 +27,7 @@ std::array<std::byte, 16> canonical_bytes(XXH128_hash_t hash) noexcept {
 class OwnedState {
 public:
     OwnedState() : xxh3_(XXH3_createState()) {
-        if (xxh3_ == nullptr) throw std::bad_alloc();
+        if (xxh3_ == nullptr) throw_out_of_memory();
     }
     OwnedState(const OwnedState&) = delete;
     OwnedState& operator=(const OwnedState&) = delete;

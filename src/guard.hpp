@@ -1,7 +1,9 @@
 #pragma once
 // Where memory runs out: a failed allocation leaves a public function as a finding, not as an
-// exception.
+// exception. What catches or throws stands here and in quietly.hpp alone, as there are builds without
+// exceptions: in them a failed allocation ends the program where it happens.
 
+#include <cstdlib>
 #include <new>
 #include <stdexcept>
 #include <type_traits>
@@ -23,6 +25,51 @@ namespace trlm::adapt {
     Findings findings;
     findings.add(std::move(finding));
     return tl::unexpected<Findings>(std::move(findings));
+}
+
+/// Memory ran out where that cannot be returned; `guarded` takes it from there.
+[[noreturn]] inline void throw_out_of_memory() {
+#if defined(__cpp_exceptions)
+    throw std::bad_alloc();
+#else
+    std::abort();
+#endif
+}
+
+/// Calls `function`; false when memory ran out in it.
+template <class Function>
+[[nodiscard]] bool memory_suffices(Function&& function) {
+#if defined(__cpp_exceptions)
+    try {
+        std::forward<Function>(function)();
+        return true;
+    } catch (const std::bad_alloc&) {
+        return false;
+    } catch (const std::length_error&) {  // a container longer than its type can count
+        return false;
+    }
+#else
+    std::forward<Function>(function)();
+    return true;
+#endif
+}
+
+/// Calls what is not ours; false when it threw, unless memory ran out: that goes on to `guarded`.
+template <class Function>
+[[nodiscard]] bool quietly_with_memory(Function&& function) {
+#if defined(__cpp_exceptions)
+    try {
+        std::forward<Function>(function)();
+        return true;
+    } catch (const std::bad_alloc&) {
+        throw;
+    } catch (...) {
+        return false;
+    }
+#else
+    std::forward<Function>(function)();
+    return true;
+#endif
 }
 
 /// What `function` returns (a Result or a Status), or `out_of_memory`.

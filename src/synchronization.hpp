@@ -1,10 +1,10 @@
 #pragma once
 // Bringing a file to the disk while something else is done with it.
 
-#include <system_error>
 #include <thread>
 #include <utility>
 
+#include "quietly.hpp"
 #include "trlm/adapt/file.hpp"
 
 namespace trlm::adapt {
@@ -14,11 +14,9 @@ namespace trlm::adapt {
 class Synchronization {
 public:
     explicit Synchronization(OutputFile& file) {
-        try {
-            thread_ = std::thread([this, &file] { status_ = file.synchronize(); });
-        } catch (const std::system_error&) {
-            // Slower, not wrong.
-        }
+        // Without a thread it is slower, not wrong.
+        (void)quietly(
+            [&] { thread_ = std::thread([this, &file] { status_ = file.synchronize(); }); });
     }
     Synchronization(const Synchronization&) = delete;
     Synchronization& operator=(const Synchronization&) = delete;

@@ -38,8 +38,6 @@ using F = hn::CappedTag<float, panel_width>;  // at most one panel wide
 using U = hn::Rebind<std::uint32_t, F>;
 using I = hn::Rebind<std::int32_t, F>;
 using I8 = hn::Rebind<std::int8_t, F>;
-using D = hn::CappedTag<double, 8>;  // survival keeps eight partial sums
-using HalfF = hn::Rebind<float, D>;
 using VF = hn::Vec<F>;
 using VU = hn::Vec<U>;
 
@@ -951,6 +949,10 @@ std::size_t encode(const GroupTile& tile) {
                                      : encode_by_mode<Q, Deltas::many>(tile);
 }
 
+#if HWY_HAVE_FLOAT64
+
+using D = hn::CappedTag<double, 8>;  // survival keeps eight partial sums
+using HalfF = hn::Rebind<float, D>;
 using VD = hn::Vec<D>;
 
 /// Eight partial sums over the columns j mod 8, kept in as many vectors as they need.
@@ -1108,6 +1110,14 @@ RowSurvival survival(const GroupTile& tile, std::size_t row, std::size_t cols) {
                                       : survival_of<Stored::codes>(tile, row, cols);
 }
 
+#else  // WebAssembly, as Highway 1.0 has it, and 32-bit Arm
+
+RowSurvival survival(const GroupTile& tile, std::size_t row, std::size_t cols) {
+    return scalar_table().survival(tile, row, cols);
+}
+
+#endif  // HWY_HAVE_FLOAT64
+
 const Table& table() {
     static constexpr Table table{
         .name = {},  // filled in by `available`, which knows the target
@@ -1160,12 +1170,11 @@ struct Available {
     std::size_t count = 0;
 
     Available() noexcept {
-        for (std::int64_t rest = hwy::SupportedTargets() & HWY_TARGETS; rest != 0;
-             rest &= rest - 1) {
+        for (std::int64_t rest = HWY_SUPPORTED_TARGETS & HWY_TARGETS; rest != 0; rest &= rest - 1) {
             const std::int64_t target = rest & -rest;  // the lowest bit is the best target
             Table& table = owned[count];
             table = table_of(target);
-            if (table.survival == scalar_table().survival) continue;
+            if (table.encode_q8 == scalar_table().encode_q8) continue;
             table.name = hwy::TargetName(target);
             tables[count] = &table;
             ++count;

@@ -422,7 +422,7 @@ struct Summary {
     std::string output;
     std::optional<std::string> receipt;
     std::optional<std::string> undo;
-    std::string rounding;
+    Rounding rounding;
     std::vector<AppliedLine> stack = {};
     DigestedReport done;
     std::optional<UndoReport> undo_report = {};
@@ -439,21 +439,9 @@ Json undo_json(const std::string& path, const UndoReport& undo) {
 }
 
 Json apply_json(const Summary& summary) {
-    const ApplyReport& report = summary.done.report;
-    const std::string digest = to_string(summary.done.digest);
-    Json json = Json::object();
-    json["output"] = nullptr;
-    if (summary.dry_run) {
-        json["predicted_digest"] = digest;
-    } else {
-        json["output"] = {{"path", summary.output}, {"bytes", report.bytes}, {"digest", digest}};
-    }
-    json["internal_checksum"] = format_checksum(report.internal_checksum);
-    json["state"] = format_checksum(report.state);
-    json["zero_effect"] = report.zero_effect;
-    json["rounding"] = summary.rounding;
-    json["kept"] = report.kept ? Json(*report.kept) : Json(nullptr);
-    json["tensors"] = survival_json(report.tensors);
+    Json json =
+        application_json(summary.done.report, summary.rounding, to_string(summary.done.digest),
+                         summary.dry_run ? std::nullopt : std::optional(summary.output));
     if (summary.undo_report) json["undo"] = undo_json(*summary.undo, *summary.undo_report);
     return json;
 }
@@ -481,7 +469,7 @@ std::string apply_text(const Summary& summary, const Style& style) {
                                    style.paint(Paint::bold, printable(summary.model)));
     text += stack_table(summary, style) + '\n';
     text += summary.quantized ? fmt::format("How much of each change is left after rounding ({})\n",
-                                            summary.rounding)
+                                            to_string(summary.rounding))
                               : std::string("How much of each change is left\n");
     text += survival_table(report.tensors, style) + '\n';
     text += fmt::format("{} {}\n", summary.dry_run ? "Would write" : "Wrote",
@@ -509,7 +497,7 @@ Summary summary_of(const Request& request, const Inputs& inputs, const ApplyPlan
                     .output = request.output,
                     .receipt = request.receipt,
                     .undo = request.undo,
-                    .rounding = to_string(request.options.rounding),
+                    .rounding = request.options.rounding,
                     .done = std::move(applied.done),
                     .undo_report = applied.undo,
                     .dry_run = request.dry_run,

@@ -200,32 +200,6 @@ Result<UndoInput> read_undo_input(std::string path, MappedFile file, bool progre
     return UndoInput{std::move(path), std::move(file), *undo};
 }
 
-Findings unknown_format(const std::string& path, Bytes bytes) {
-    constexpr std::size_t magic_bytes = 4;
-    constexpr std::string_view known = "SLM1, ADP1, ASP1, ALR1 or UND1";
-    Findings findings;
-    if (bytes.size() < magic_bytes) {
-        findings.add({.code = FindingCode::truncated,
-                      .message = fmt::format("the file has {} of the 4 bytes that name its format",
-                                             bytes.size()),
-                      .file = path,
-                      .offset = 0});
-        return findings;
-    }
-    const std::string_view magic = as_text(bytes.first(magic_bytes));
-    const bool readable =
-        std::all_of(magic.begin(), magic.end(), [](char c) { return c >= ' ' && c <= '~'; });
-    const std::string found =
-        readable ? fmt::format("\"{}\"", magic) : "0x" + to_hex(bytes.first(magic_bytes));
-    findings.add({.code = FindingCode::bad_magic,
-                  .message = fmt::format("the first four bytes are {}, not {}", found, known),
-                  .file = path,
-                  .offset = 0,
-                  .expected = std::string(known),
-                  .actual = found});
-    return findings;
-}
-
 bool is_folder(const std::string& path) noexcept {
     struct stat status {};
     return ::stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);

@@ -79,9 +79,6 @@ private:
 /// SHA-256 of a whole file; `progress` may be empty, and what it returns does not matter.
 [[nodiscard]] Digest digest_of(const MappedFile& file, const Progress& progress);
 
-/// The finding about a file of none of the formats.
-[[nodiscard]] Findings unknown_format(const std::string& path, Bytes bytes);
-
 /// True for a folder, also through links.
 [[nodiscard]] bool is_folder(const std::string& path) noexcept;
 

@@ -19,31 +19,6 @@ std::string field(std::string_view label, std::string_view text, const Style& st
                        wrapped(text, label_width, style.width));
 }
 
-std::string hash_text(std::uint64_t name_hash) {
-    return tensor_label({}, name_hash);
-}
-
-Json dims_json(const Shape& shape) {
-    Json dims = Json::array();
-    for (std::uint32_t i = 0; i < shape.rank && i < shape.dims.size(); ++i) {
-        dims.push_back(shape.dims[i]);
-    }
-    return dims;
-}
-
-Json statistics_json(const Statistics& statistics) {
-    return {{"count", statistics.count}, {"zeros", statistics.zeros}, {"min", statistics.min},
-            {"max", statistics.max},     {"mean", statistics.mean},   {"rms", statistics.rms}};
-}
-
-Json identity_json(const Identity& identity) {
-    return {{"model_flags", identity.model_flags},
-            {"tensor_count", identity.tensor_count},
-            {"parameter_count", identity.parameter_count},
-            {"tensor_layout_checksum", format_checksum(identity.tensor_layout_checksum)},
-            {"tokenizer_checksum", format_checksum(identity.tokenizer_checksum)}};
-}
-
 std::string identity_text(std::string_view label, const Identity& identity, const Style& style) {
     const std::string_view output =
         (identity.model_flags & model_flag_tied_output) != 0 ? "tied" : "not tied";
@@ -79,52 +54,6 @@ std::string depth_note(bool everything) {
 }
 
 // ------------------------------------------------------------------------------------- models
-
-std::uint64_t stored_bytes(const ModelTensor& tensor) {
-    return tensor.payload_length + tensor.scale_length;
-}
-
-Json shape_json(const ModelShape& shape) {
-    return {{"vocab_size", shape.vocab_size},
-            {"special_token_count", shape.special_token_count},
-            {"hidden_size", shape.hidden_size},
-            {"layer_count", shape.layer_count},
-            {"head_count", shape.head_count},
-            {"kv_head_count", shape.kv_head_count},
-            {"head_dim", shape.head_dim},
-            {"ffn_size", shape.ffn_size},
-            {"max_context", shape.max_context},
-            {"rope_theta", json_number(shape.rope_theta)},
-            {"rms_norm_epsilon", json_number(shape.rms_norm_epsilon)}};
-}
-
-Json tensor_json(const ModelTensor& tensor) {
-    return {{"name", json_text_or_null(tensor.name)},
-            {"name_hash", hash_text(tensor.name_hash)},
-            {"dtype", to_string(tensor.dtype)},
-            {"dims", dims_json(tensor.shape)},
-            {"bytes", stored_bytes(tensor)}};
-}
-
-Json model_json(const ModelInput& input, std::span<const Statistics> statistics) {
-    const Model& model = input.model;
-    Json tensors = Json::array();
-    for (std::size_t i = 0; i < model.tensors().size(); ++i) {
-        tensors.push_back(tensor_json(model.tensors()[i]));
-        if (!statistics.empty()) tensors.back()["statistics"] = statistics_json(statistics[i]);
-    }
-    return {{"file", input.path},
-            {"format", to_string(FileFormat::slm1)},
-            {"bytes", input.file.bytes().size()},
-            {"internal_checksum", format_checksum(model.checksum())},
-            {"identity", identity_json(model.identity())},
-            {"state", format_checksum(initial_state(model.identity()))},
-            {"shape", shape_json(model.shape())},
-            {"tokenizer",
-             {{"kind", to_string(model.tokenizer().kind())},
-              {"vocab_size", model.tokenizer().vocab_size()}}},
-            {"tensors", std::move(tensors)}};
-}
 
 /// "q8_0", or "f32 (9 tensors), q8_0 (30 tensors)".
 std::string dtypes_text(std::span<const ModelTensor> tensors) {
@@ -200,112 +129,6 @@ std::string model_text(const ModelInput& input, std::span<const Statistics> stat
 }
 
 // ----------------------------------------------------------------------------------- packages
-
-std::string_view encoding_text(SparseEncoding encoding) noexcept {
-    return encoding == SparseEncoding::bitmask ? "bitmask" : "index-list";
-}
-
-Json entry_json(const PackageEntry& entry, PackageKind kind) {
-    Json json = {{"name", json_text_or_null(entry.name)},
-                 {"name_hash", hash_text(entry.name_hash)},
-                 {"dims", dims_json(entry.shape)}};
-    if (kind == PackageKind::sparse) {
-        json["encoding"] = encoding_text(entry.encoding);
-        json["count"] = entry.count;
-    }
-    if (kind == PackageKind::low_rank) {
-        json["rank"] = entry.rank;
-        json["scale"] = json_number(entry.scale);
-    }
-    return json;
-}
-
-/// Builds JSON in which no key stands twice. The JSON library's own builder searches all keys of
-/// an object before it adds one, which takes seconds for a mebibyte of short keys.
-class DistinctKeysBuilder final : public nlohmann::json_sax<Json> {
-public:
-    bool null() override { return add(nullptr); }
-    bool boolean(bool value) override { return add(value); }
-    bool number_integer(number_integer_t value) override { return add(value); }
-    bool number_unsigned(number_unsigned_t value) override { return add(value); }
-    bool number_float(number_float_t value, const string_t&) override { return add(value); }
-    bool string(string_t& value) override { return add(std::move(value)); }
-    bool binary(binary_t&) override { return false; }
-    bool key(string_t& name) override {
-        key_ = std::move(name);
-        return true;
-    }
-    bool start_object(std::size_t) override { return open(Json::object()); }
-    bool start_array(std::size_t) override { return open(Json::array()); }
-    bool end_object() override { return close(); }
-    bool end_array() override { return close(); }
-    bool parse_error(std::size_t, const std::string&, const Json::exception&) override {
-        return false;
-    }
-
-    [[nodiscard]] Json take() noexcept { return std::move(root_); }
-
-private:
-    Json& place(Json value) {
-        if (open_.empty()) return root_ = std::move(value);
-        if (open_.back()->is_array()) return open_.back()->emplace_back(std::move(value));
-        auto& members = open_.back()->get_ref<Json::object_t&>();
-        members.emplace_back(std::move(key_), std::move(value));
-        return members.back().second;
-    }
-    bool add(Json value) {
-        place(std::move(value));
-        return true;
-    }
-    bool open(Json container) {
-        open_.push_back(&place(std::move(container)));
-        return true;
-    }
-    bool close() {
-        open_.pop_back();
-        return true;
-    }
-
-    Json root_;
-    std::vector<Json*> open_;
-    std::string key_;
-};
-
-/// The metadata as JSON; null when there is none. Its reader has checked it.
-Json metadata_json(const Package& package) {
-    DistinctKeysBuilder builder;
-    const bool parsed = Json::sax_parse(package.metadata(), &builder);
-    return parsed ? builder.take() : Json(nullptr);
-}
-
-Json package_json(const PackageInput& input, std::span<const Statistics> statistics) {
-    const Package& package = input.package;
-    Json entries = Json::array();
-    for (std::size_t i = 0; i < package.entries().size(); ++i) {
-        entries.push_back(entry_json(package.entries()[i], package.kind()));
-        if (!statistics.empty()) entries.back()["statistics"] = statistics_json(statistics[i]);
-    }
-    Json json = {{"file", input.path},
-                 {"format", to_string(package.kind())},
-                 {"bytes", input.file.bytes().size()},
-                 {"internal_checksum", format_checksum(package.checksum())},
-                 {"identity", identity_json(package.identity())},
-                 {"entries", std::move(entries)}};
-    if (package.kind() == PackageKind::sparse) {
-        json["retention"] = json_number(package.retention());
-        json["mask_method"] = to_string(package.mask_method());
-        json["mask_seed"] = package.mask_seed();
-        json["mask_checksum"] = format_checksum(package.mask_checksum());
-    }
-    if (package.kind() == PackageKind::low_rank) {
-        json["source_kind"] = to_string(package.source_kind());
-        if (package.source_kind() != SourceKind::none) {
-            json["source_hash"] = "xxh3-128:" + to_hex(package.source_hash());
-        }
-    }
-    json["metadata"] = metadata_json(package);
-    return json;
-}
 
 std::string_view kind_text(PackageKind kind) noexcept {
     switch (kind) {
@@ -416,19 +239,6 @@ std::string package_text(const PackageInput& input, std::span<const Statistics> 
 
 // ---------------------------------------------------------------------------------- undo files
 
-Json undo_json(const UndoInput& input) {
-    const Undo& undo = input.undo;
-    return {
-        {"file", input.path},
-        {"format", to_string(FileFormat::und1)},
-        {"bytes", input.file.bytes().size()},
-        {"internal_checksum", format_checksum(undo.checksum())},
-        {"base", {{"bytes", undo.base_length()}, {"digest", to_string(undo.base_digest())}}},
-        {"output", {{"bytes", undo.output_length()}, {"digest", to_string(undo.output_digest())}}},
-        {"runs", undo.run_count()},
-        {"restored_bytes", undo.restored_bytes()}};
-}
-
 std::string undo_text(const UndoInput& input, const Style& style) {
     const Undo& undo = input.undo;
     std::string text = style.paint(Paint::bold, printable(input.path)) + '\n';
@@ -460,7 +270,7 @@ Outcome inspect_model(const InspectOptions& options, ReadDepth depth, MappedFile
     }
     Findings warnings = input->model.warnings();
     warnings.set_file(options.file);
-    Json result = model_json(*input, statistics);
+    Json result = model_json(input->path, input->model, statistics);
     return {.findings = std::move(warnings),
             .result = std::move(result),
             .text = [input, statistics, everything = options.statistics](const Style& style) {
@@ -478,7 +288,7 @@ Outcome inspect_package(const InspectOptions& options, ReadDepth depth, MappedFi
         statistics.push_back(entry_statistics(input->package, i));
         input->file.release();
     }
-    Json result = package_json(*input, statistics);
+    Json result = package_json(input->path, input->package, statistics);
     return {.result = std::move(result),
             .text = [input, statistics, everything = options.statistics](const Style& style) {
                 return package_text(*input, statistics, everything, style);
@@ -489,7 +299,7 @@ Outcome inspect_undo(const InspectOptions& options, MappedFile file) {
     Result<UndoInput> read = read_undo_input(options.file, std::move(file), options.work.progress);
     if (!read) return Outcome::failed(std::move(read).error());
     const auto input = std::make_shared<const UndoInput>(std::move(*read));
-    return {.result = undo_json(*input),
+    return {.result = undo_json(input->path, input->undo),
             .text = [input](const Style& style) { return undo_text(*input, style); }};
 }
 

@@ -40,36 +40,6 @@ Style style_of(int descriptor, std::string_view color) {
             .width = columns_of(descriptor)};
 }
 
-Json finding_json(const Finding& finding) {
-    const FindingInfo& info = finding_info(finding.code);
-    Json json = {{"code", info.name},
-                 {"class", to_string(info.finding_class)},
-                 {"severity", to_string(finding.severity)},
-                 {"message", finding.message},
-                 {"file", json_text_or_null(finding.file)}};
-    if (finding.offset) json["offset"] = *finding.offset;
-    if (!finding.tensor.empty()) json["tensor"] = finding.tensor;
-    if (finding.element) json["element"] = *finding.element;
-    if (!finding.pointer.empty()) json["pointer"] = finding.pointer;
-    if (!finding.expected.empty()) json["expected"] = finding.expected;
-    if (!finding.actual.empty()) json["actual"] = finding.actual;
-    return json;
-}
-
-std::string outcome_json(std::string_view command, const Outcome& outcome, ExitCode exit_code) {
-    Json findings = Json::array();
-    for (const Finding& finding : outcome.findings)
-        findings.push_back(finding_json(finding));
-    const Json document = {{"tool", "trlm-adapt"},
-                           {"version", version},
-                           {"command", json_text_or_null(command)},
-                           {"ok", exit_code == ExitCode::ok},
-                           {"exit_code", static_cast<int>(exit_code)},
-                           {"findings", std::move(findings)},
-                           {"result", outcome.result}};
-    return document.dump(-1, ' ', false, Json::error_handler_t::replace) + '\n';
-}
-
 bool says(std::string_view message, std::string_view part) noexcept {
     return message.find(part) != std::string_view::npos;
 }
@@ -200,7 +170,7 @@ int print_outcome(std::string_view command, const Outcome& outcome,
     std::string output;
     std::string messages;
     if (presentation.json) {
-        output = outcome_json(command, outcome, exit_code);
+        output = outcome_document(command, outcome.findings, outcome.result);
     } else {
         if (outcome.text && !presentation.quiet) output = outcome.text(presentation.output);
         messages = messages_text(command, outcome, presentation);
@@ -237,15 +207,6 @@ bool write_all(int descriptor, std::string_view text) noexcept {
 Finding usage_error(std::string message, std::string file) {
     return {
         .code = FindingCode::usage_error, .message = std::move(message), .file = std::move(file)};
-}
-
-Json json_number(float value) {
-    const double read = std::strtod(fmt::format("{}", value).c_str(), nullptr);
-    return static_cast<float>(read) == value ? read : static_cast<double>(value);
-}
-
-Json json_text_or_null(std::string_view value) {
-    return value.empty() ? Json(nullptr) : Json(value);
 }
 
 std::string_view class_name(ExitCode code) noexcept {

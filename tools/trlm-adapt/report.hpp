@@ -6,15 +6,12 @@
 #include <string_view>
 #include <vector>
 
-#include <nlohmann/json.hpp>
-
+#include "documents.hpp"
 #include "table.hpp"
 #include "trlm/adapt/finding.hpp"
 #include "trlm/adapt/result.hpp"
 
 namespace trlm::adapt::cli {
-
-using Json = nlohmann::ordered_json;
 
 /// What a command found and gave.
 struct Outcome {
@@ -56,12 +53,6 @@ template <class T>
     findings.append(result.error());
     return false;
 }
-
-/// `value` as the JSON number with the fewest digits that reads back to the same f32.
-[[nodiscard]] Json json_number(float value);
-
-/// `value`, or null when it is empty.
-[[nodiscard]] Json json_text_or_null(std::string_view value);
 
 /// "invalid" for exit code 1 and so on.
 [[nodiscard]] std::string_view class_name(ExitCode code) noexcept;

@@ -7,19 +7,6 @@
 namespace trlm::adapt::cli {
 namespace {
 
-Json tensor_json(const TensorSurvival& tensor) {
-    const std::optional<double> decibels = tensor.snr_db();
-    return {{"name", tensor.name},
-            {"elements", tensor.elements},
-            {"touched", tensor.touched},
-            {"changed", tensor.changed},
-            {"kept", tensor.kept()},
-            {"cosine", tensor.cosine()},
-            {"snr_db", decibels ? Json(*decibels) : Json(nullptr)},
-            {"max_abs_delta", tensor.max_abs_delta},
-            {"rms_delta", tensor.rms_delta()}};
-}
-
 Paint paint_of_kept(double kept) {
     if (kept >= 0.9) return Paint::green;
     return kept >= 0.5 ? Paint::none : Paint::yellow;
@@ -52,13 +39,6 @@ std::string survival_table(std::span<const TensorSurvival> tensors, const Style&
                Cell(percent(kept), paint_of_kept(kept)), std::string(), std::string(),
                std::string()});
     return table.print(style, 2);
-}
-
-Json survival_json(std::span<const TensorSurvival> tensors) {
-    Json list = Json::array();
-    for (const TensorSurvival& tensor : tensors)
-        list.push_back(tensor_json(tensor));
-    return list;
 }
 
 }  // namespace trlm::adapt::cli

@@ -17,7 +17,4 @@ namespace trlm::adapt::cli {
 [[nodiscard]] std::string survival_table(std::span<const TensorSurvival> tensors,
                                          const Style& style);
 
-/// The list `tensors` of docs/cli.md.
-[[nodiscard]] Json survival_json(std::span<const TensorSurvival> tensors);
-
 }  // namespace trlm::adapt::cli

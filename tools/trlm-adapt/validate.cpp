@@ -10,14 +10,6 @@
 namespace trlm::adapt::cli {
 namespace {
 
-/// One line of the result.
-struct CheckedFile {
-    std::string path;
-    std::optional<FileFormat> format;
-    std::uint64_t bytes = 0;
-    bool ok = false;
-};
-
 /// What `validate` does, file by file; findings and lines gather here.
 class Validation {
 public:
@@ -181,16 +173,6 @@ void Validation::mark_failed(const std::string& path) {
     for (CheckedFile& file : files_) {
         if (file.path == path) file.ok = false;
     }
-}
-
-Json files_json(const std::vector<CheckedFile>& files) {
-    Json list = Json::array();
-    for (const CheckedFile& file : files) {
-        list.push_back({{"file", file.path},
-                        {"format", file.format ? Json(to_string(*file.format)) : Json(nullptr)},
-                        {"ok", file.ok}});
-    }
-    return {{"files", std::move(list)}};
 }
 
 std::string summary(const std::vector<CheckedFile>& files,

@@ -11,15 +11,6 @@
 namespace trlm::adapt::cli {
 namespace {
 
-Json gates_json(const ChainReport& report) {
-    Json gates = Json::array();
-    for (std::size_t i = 0; i < gate_count; ++i) {
-        gates.push_back(
-            {{"gate", to_string(static_cast<Gate>(i))}, {"status", to_string(report.gates[i])}});
-    }
-    return gates;
-}
-
 Paint paint_of(GateStatus status) noexcept {
     switch (status) {
         case GateStatus::passed:
@@ -46,13 +37,6 @@ std::string summary_of(const ChainReport& report) {
 }
 
 }  // namespace
-
-Json verification_json(const ChainReport& report) {
-    return {{"gates", gates_json(report)},
-            {"opened", report.opened},
-            {"state", report.state ? Json(format_checksum(*report.state)) : Json(nullptr)},
-            {"entry", json_text_or_null(report.entry)}};
-}
 
 std::string verification_text(const std::string& bundle, const ChainReport& report,
                               const Style& style) {

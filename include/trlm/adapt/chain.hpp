@@ -12,9 +12,11 @@
 
 #include "trlm/adapt/digest.hpp"
 #include "trlm/adapt/executor.hpp"
+#include "trlm/adapt/plan.hpp"
 #include "trlm/adapt/progress.hpp"
 #include "trlm/adapt/receipt/registry.hpp"
 #include "trlm/adapt/result.hpp"
+#include "trlm/adapt/rounding.hpp"
 #include "trlm/adapt/slm1.hpp"
 #include "trlm/adapt/source.hpp"
 
@@ -59,8 +61,11 @@ struct ChainOptions {
     bool strict = false;                         ///< `unlisted_file` becomes an error
     /// What to do with a model's checksum that cannot be verified.
     ChecksumPolicy checksum = ChecksumPolicy::verify;
-    Executor executor = {};        ///< where the work runs
-    Progress progress = {};        ///< told of the bytes done; may cancel
+    Executor executor = {};  ///< where the work runs
+    Progress progress = {};  ///< told of the bytes done; may cancel
+    /// Each piece is hashed when it is fed, not all files of a gate together on the executor's
+    /// threads: for hosts that have one thread and a slow source.
+    bool hash_on_the_way = false;
     std::string simd_target = {};  ///< see simd.hpp; empty: the best
 };
 
@@ -79,11 +84,20 @@ struct ChainReport {
     std::string entry;                           ///< id of the chosen entry; empty when none was
     std::optional<std::uint64_t> state;          ///< assembly state, when gate 12 was reached
     Findings findings;  ///< of all gates, in the order in which they were met
+    /// How many of the findings there were when each gate had been judged.
+    std::array<std::size_t, gate_count> findings_until{};
 
     /// The status of one gate.
     [[nodiscard]] GateStatus status(Gate gate) const noexcept {
         return gates[static_cast<std::size_t>(gate)];
     }
+};
+
+/// What a chain holds once every gate has passed, for as long as it lives.
+struct VerifiedAssembly {
+    const Model* model = nullptr;     ///< the entry's model
+    const ApplyPlan* plan = nullptr;  ///< its family's preferred stack; null without a family
+    Rounding rounding = {};           ///< that of the stack
 };
 
 /// The gates as a state machine that is fed with files. It holds the files that it verified: what
@@ -125,6 +139,12 @@ public:
 
     /// What has been found out so far.
     [[nodiscard]] const ChainReport& report() const noexcept;
+
+    /// SHA-256 of the last file that was closed complete, where it was hashed on the way.
+    [[nodiscard]] std::optional<Digest> closed_digest() const noexcept;
+
+    /// What was verified; nothing unless every gate has passed or does not apply.
+    [[nodiscard]] std::optional<VerifiedAssembly> verified() const noexcept;
 
     /// The registry, once gate 1 has read it; nullptr otherwise.
     [[nodiscard]] const Registry* registry() const noexcept;

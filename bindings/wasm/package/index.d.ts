@@ -1,0 +1,66 @@
+
+
+export type GateStatus = 'pending' | 'passed' | 'failed' | 'blocked' | 'not-applicable';
+
+/** As in the CLI's JSON report. */
+export interface Finding {
+  code: string; class: string; severity: 'error' | 'warning'; message: string; file: string | null;
+  offset?: number; tensor?: string; element?: number; pointer?: string;
+  expected?: string; actual?: string;
+}
+
+export type AssemblyEvent =
+  | { kind: 'request'; gate: string; path: string; bytes: number | null; mostBytes: number }
+  | { kind: 'progress'; path: string; received: number; bytes: number | null }
+  | { kind: 'file'; path: string; bytes: number; sha256: string; milliseconds: number }
+  | { kind: 'refused'; path: string; reason: string }
+  | { kind: 'gate'; gate: string; index: number; status: GateStatus; findings: Finding[]; milliseconds: number }
+  | { kind: 'done'; report: Report };
+
+/** Equal to what `trlm-adapt COMMAND --json` prints of the same files. */
+export interface Report {
+  tool: string; version: string; command: string | null; ok: boolean; exit_code: number;
+  findings: Finding[]; result: any;
+}
+
+export interface Source { bytes: number | null; stream: ReadableStream<Uint8Array>; }
+
+export interface OpenOptions {
+  registryDigest?: string; entry?: string; registryPath?: string;
+  strict?: boolean; allowWeakDigests?: boolean; acceptForeignChecksum?: boolean;
+  signal?: AbortSignal;
+  /** Where bytes come from when it is not a URL: a dropped folder, a test. */
+  open?: (path: string, signal: AbortSignal) => Promise<Source>;
+}
+
+export interface TensorInfo { name: string | null; name_hash: string; dtype: string; dims: number[]; bytes: number; }
+export interface SurvivalRow {
+  name: string; elements: number; touched: number; changed: number; kept: number; cosine: number;
+  snr_db: number | null; max_abs_delta: number; rms_delta: number;
+}
+
+export class Assembly implements AsyncIterable<AssemblyEvent> {
+  /** Same origin only; redirects are refused; nothing is requested but what the core wants next. Runs in a Worker. */
+  static open(url: string | URL, options?: OpenOptions): Assembly;
+  [Symbol.asyncIterator](): AsyncIterator<AssemblyEvent>;
+  readonly report: Report | null;
+  /** Once everything passed; reject otherwise: */
+  tensors(): Promise<TensorInfo[]>;
+  survival(): Promise<{ tensors: SurvivalRow[]; kept: number | null }>;
+  model(which: 'base' | 'adapted'): Promise<Uint8Array>;
+  close(): void;
+}
+export interface FileOptions { file?: string; acceptForeignChecksum?: boolean; signal?: AbortSignal; }
+export interface InspectOptions extends FileOptions { statistics?: boolean; }
+export interface ApplyOptions {
+  strengths?: number[]; rounding?: string; outputDtype?: 'keep' | 'f32'; allowNoEffect?: boolean; minSurvival?: number;
+  file?: string; files?: string[]; output?: string; acceptForeignChecksum?: boolean; signal?: AbortSignal;
+}
+export function validate(bytes: Uint8Array, options?: FileOptions): Promise<Report>;
+export function inspect(bytes: Uint8Array, options?: InspectOptions): Promise<Report>;
+export function applyStack(model: Uint8Array, packages: Uint8Array[], options?: ApplyOptions):
+  Promise<{ model: Uint8Array | null; report: Report }>;
+/** Chooses the build: with SIMD where the machine has it, unless told otherwise. */
+export function configure(options: { simd?: boolean }): void;
+export const version: string;
+
