@@ -66,9 +66,9 @@ public:
         return value != nullptr && value->is_string() ? value->get<std::string>()
                                                       : std::string(otherwise);
     }
-    [[nodiscard]] bool flag(const char* key) const {
+    [[nodiscard]] bool flag(const char* key, bool otherwise = false) const {
         const Json* const value = find(key);
-        return value != nullptr && value->is_boolean() && value->get<bool>();
+        return value != nullptr && value->is_boolean() ? value->get<bool>() : otherwise;
     }
     [[nodiscard]] std::optional<double> number(const char* key) const {
         const Json* const value = find(key);
@@ -271,7 +271,7 @@ Result<ApplicationRequest> understand(const Options& options) {
         known = true;
     }
     if (!known) findings.add(usage_error("outputDtype: expected keep, q8_0 or f32"));
-    request.options.survival = true;
+    request.options.survival = options.flag("survival", true);
     request.options.allow_no_effect = options.flag("allowNoEffect");
     request.options.min_survival = options.number("minSurvival");
     request.options.simd_target = options.text("simdTarget");

@@ -186,3 +186,73 @@ TEST_CASE("a verification that is cancelled says so") {
     CHECK(report.findings.contains(FindingCode::output_failed));
     CHECK(report.status(Gate::registry) == GateStatus::failed);
 }
+
+TEST_CASE("a chain that hashes on the way finds the same and tells each file's digest") {
+    std::map<std::string, Bytes> files = ExampleBundle::get().files();
+    const std::size_t piece = GENERATE(as<std::size_t>(), 1000, 100000000);
+    Chain chain({.hash_on_the_way = true});
+    CHECK_FALSE(chain.closed_digest().has_value());
+    while (chain.wanted() != nullptr) {
+        const Bytes content = files.at(chain.wanted()->path);
+        feed(chain, files, piece);
+        CHECK(chain.closed_digest() == sha256(content));
+    }
+    CHECK(count(chain.report(), GateStatus::passed) == gate_count);
+
+    Chain strict({.hash_on_the_way = true});
+    std::vector<std::byte> changed;
+    while (strict.wanted() != nullptr) {
+        const bool model = strict.wanted()->gate == Gate::model_bytes;
+        const std::string path = strict.wanted()->path;
+        if (model) {
+            changed.assign(files.at(path).begin(), files.at(path).end());
+            changed[changed.size() / 2] ^= std::byte{1};
+            files[path] = changed;
+        }
+        feed(strict, files, piece);
+        if (model) CHECK(strict.closed_digest() == sha256(changed));
+    }
+    CHECK(strict.report().status(Gate::model_bytes) == GateStatus::failed);
+    CHECK(strict.report().findings[0].code == FindingCode::digest_mismatch);
+}
+
+TEST_CASE("each gate's findings are told apart, and nothing is verified before all have passed") {
+    const auto& files = ExampleBundle::get().files();
+    Chain chain;
+    while (chain.wanted() != nullptr) {
+        CHECK_FALSE(chain.verified().has_value());
+        const bool manifest = chain.wanted()->gate == Gate::model_manifest;
+        if (!manifest) {
+            feed(chain, files, 1'000'000);
+            continue;
+        }
+        Findings why;
+        why.add({.code = FindingCode::file_missing, .message = "it is not there"});
+        chain.refuse(std::move(why));
+    }
+    const ChainReport& report = chain.report();
+    CHECK(report.status(Gate::model_manifest) == GateStatus::failed);
+    for (std::size_t i = 0; i < gate_count; ++i) {
+        CAPTURE(i);
+        CHECK(report.findings_until[i] ==
+              (i < static_cast<std::size_t>(Gate::model_manifest) ? 0 : 1));
+    }
+    CHECK_FALSE(chain.verified().has_value());
+}
+
+TEST_CASE("what a chain verified can be applied") {
+    const auto& files = ExampleBundle::get().files();
+    Chain chain;
+    std::string model;
+    while (chain.wanted() != nullptr) {
+        if (chain.wanted()->gate == Gate::model_bytes) model = chain.wanted()->path;
+        feed(chain, files, 1'000'000);
+    }
+    const auto verified = chain.verified();
+    REQUIRE(verified);
+    REQUIRE(verified->model != nullptr);
+    const Bytes bytes = verified->model->bytes();
+    CHECK(std::equal(bytes.begin(), bytes.end(), files.at(model).begin(), files.at(model).end()));
+    REQUIRE(verified->plan != nullptr);
+    CHECK(verified->plan->state == chain.report().state);
+}

@@ -46,6 +46,7 @@ export class Channel {
     return new Promise((resolve, reject) => {
       const id = this.#next++;
       this.#waiting.set(id, { resolve, reject });
+      this.#worker.keepAwake(true);
       this.#worker.post({ id, call: name, args }, transfer);
     });
   }
@@ -73,6 +74,7 @@ export class Channel {
   #receive({ id, value, error }) {
     const waiting = this.#waiting.get(id);
     this.#waiting.delete(id);
+    this.#worker.keepAwake(this.#waiting.size > 0);
     if (!error) return waiting?.resolve(value);
     waiting?.reject(Object.assign(new Error(error.message), { name: error.name }));
   }

@@ -53,7 +53,7 @@ export class Assembly implements AsyncIterable<AssemblyEvent> {
 export interface FileOptions { file?: string; acceptForeignChecksum?: boolean; signal?: AbortSignal; }
 export interface InspectOptions extends FileOptions { statistics?: boolean; }
 export interface ApplyOptions {
-  strengths?: number[]; rounding?: string; outputDtype?: 'keep' | 'f32'; allowNoEffect?: boolean; minSurvival?: number;
+  strengths?: number[]; rounding?: string; outputDtype?: 'keep' | 'f32'; allowNoEffect?: boolean; minSurvival?: number; survival?: boolean;
   file?: string; files?: string[]; output?: string; acceptForeignChecksum?: boolean; signal?: AbortSignal;
 }
 export function validate(bytes: Uint8Array, options?: FileOptions): Promise<Report>;

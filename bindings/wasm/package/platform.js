@@ -36,7 +36,10 @@ export function compiledModule(simd) {
   return modules.get(simd);
 }
 
-/** A worker that runs worker.js: { post, terminate }; `receive` gets what it sends. */
+/**
+ * A worker that runs worker.js; `receive` gets what it sends. Node ends with the last call that waits
+ * for an answer (`keepAwake`), not with the last worker.
+ */
 export async function startWorker(receive, fail) {
   if (node) {
     const { Worker } = await import(/* @vite-ignore */ 'node:worker_threads');
@@ -46,6 +49,7 @@ export async function startWorker(receive, fail) {
     return {
       post: (message, transfer) => worker.postMessage(message, transfer),
       terminate: () => void worker.terminate(),
+      keepAwake: (awake) => (awake ? worker.ref() : worker.unref()),
     };
   }
   const worker = new Worker(new URL('./worker.js', import.meta.url), { type: 'module' });
@@ -54,6 +58,7 @@ export async function startWorker(receive, fail) {
   return {
     post: (message, transfer) => worker.postMessage(message, transfer ?? []),
     terminate: () => worker.terminate(),
+    keepAwake: () => {},
   };
 }
 

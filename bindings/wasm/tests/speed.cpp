@@ -1,0 +1,85 @@
+// The native side of speed.js: writes models and adapters, applies them in memory on one thread, and
+// prints how long that takes.
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "model_file.hpp"
+#include "package_file.hpp"
+#include "trlm/adapt/apply.hpp"
+#include "trlm/adapt/file.hpp"
+#include "trlm/adapt/simd.hpp"
+
+namespace {
+
+using namespace trlm::adapt;
+
+constexpr std::uint64_t model_bytes = std::uint64_t{32} << 20;
+
+template <class T>
+T taken(Result<T> result) {
+    if (result) return std::move(*result);
+    std::fprintf(stderr, "wasm_speed: %s\n", result.error()[0].message.c_str());
+    std::exit(1);
+}
+
+void expect(Status status) {
+    if (status) return;
+    std::fprintf(stderr, "wasm_speed: %s\n", status.error()[0].message.c_str());
+    std::exit(1);
+}
+
+/// Seconds of the fastest of some runs.
+double fastest(const ApplyPlan& plan, const ApplyOptions& options) {
+    constexpr int runs = 5;
+    double best = std::numeric_limits<double>::infinity();
+    std::vector<std::byte> output;
+    for (int i = 0; i < runs; ++i) {
+        const auto begun = std::chrono::steady_clock::now();
+        (void)taken(apply_to_memory(plan, output, options));
+        const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begun;
+        best = std::min(best, took.count());
+    }
+    return best;
+}
+
+void time_one(const std::string& folder, Dtype dtype, PackageKind kind, const std::string& target) {
+    const std::string model_path = folder + "/" + std::string(to_string(dtype)) + ".slm";
+    const std::string package_path = model_path + "." + std::string(to_string(kind));
+    expect(bench::write_random_model(model_path, *bench::shape_of_size(model_bytes, dtype), dtype,
+                                     1));
+    const MappedFile model_file = taken(MappedFile::open(model_path));
+    const Model model = taken(read_model(model_file.bytes()));
+    expect(bench::write_random_adapter(package_path, model, {.kind = kind, .seed = 2}));
+    const MappedFile package_file = taken(MappedFile::open(package_path));
+    const Package package = taken(read_package(package_file.bytes()));
+    const StackMember member{.package = &package};
+    const ApplyPlan plan = taken(plan_apply(model, {&member, 1}));
+    ApplyOptions options{.simd_target = target};
+    const double plain = fastest(plan, options);
+    options.survival = true;
+    const double measured = fastest(plan, options);
+    std::printf("%s %s %.9f %.9f\n", model_path.c_str(), package_path.c_str(), plain, measured);
+}
+
+}  // namespace
+
+int main(int count, char** values) {
+    if (count != 3) {
+        std::fprintf(stderr, "usage: wasm_speed FOLDER TARGET\n");
+        return 2;
+    }
+    expect(check_simd_target(values[2]));
+    for (const Dtype dtype : {Dtype::f32, Dtype::q8_0, Dtype::q4_0}) {
+        for (const PackageKind kind :
+             {PackageKind::dense, PackageKind::sparse, PackageKind::low_rank}) {
+            time_one(values[1], dtype, kind, values[2]);
+        }
+    }
+    return 0;
+}

@@ -1,0 +1,66 @@
+// usage: speed.js WASM_SPEED [TARGET]
+// Applies the same stacks natively (one thread, SSE4) and in WebAssembly, and prints the ratios of the
+// two speeds. Exit 1 when the geometric mean of those without survival is below the goal.
+
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { pathToFileURL } from 'node:url';
+
+const goal = 0.4;
+const runs = 5;
+const [program, target = 'SSE4'] = process.argv.slice(2);
+const from = (name) => import(pathToFileURL(path.join(process.env.TRLM_ADAPT_PACKAGE, name)));
+const { startCore } = await from('core.js');
+const { compiledModule, hasSimd } = await from('platform.js');
+
+/**
+ * Seconds of the fastest application, reading and hashing of the files left out: from the first piece of
+ * the new model that was told of to the last, for all of it.
+ */
+async function seconds(files, options) {
+  let begun = 0;
+  let first = 0;
+  let last = 0;
+  let fastest = Infinity;
+  const core = await startCore(await compiledModule(hasSimd()), (done, total) => {
+    const now = performance.now();
+    if (done <= last || last === 0) [begun, first] = [now, done];
+    last = done;
+    if (done < total) return;
+    fastest = Math.min(fastest, ((now - begun) / 1000) * (total / (total - first)));
+    last = 0;
+  });
+  const [model, ...packages] = files.map((file) => {
+    const bytes = readFileSync(file);
+    const pointer = core.take(bytes.length);
+    core.place(pointer, 0, bytes);
+    return { pointer, bytes: bytes.length, file, strength: 1 };
+  });
+  for (let i = 0; i < runs; ++i) {
+    const { report } = core.apply(model, packages, options);
+    if (!report.ok) throw new Error(JSON.stringify(report.findings));
+  }
+  return fastest;
+}
+
+const folder = mkdtempSync(path.join(os.tmpdir(), 'trlm-wasm-speed-'));
+process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+const ratios = [];
+const row = (...cells) => console.log(cells.map((cell) => cell.padEnd(14)).join(''));
+row('model', 'adapter', 'native', 'wasm', 'ratio', 'with survival');
+for (const line of execFileSync(program, [folder, target], { encoding: 'utf8' }).trim().split('\n')) {
+  const [model, adapter, plain, measured] = line.split(' ');
+  const wasm = await seconds([model, adapter], { survival: false });
+  const ratio = plain / wasm;
+  const withSurvival = measured / (await seconds([model, adapter], {}));
+  ratios.push(ratio);
+  row(
+    path.basename(model, '.slm'), path.extname(adapter).slice(1), `${(plain * 1e3).toFixed(1)} ms`,
+    `${(wasm * 1e3).toFixed(1)} ms`, ratio.toFixed(2), withSurvival.toFixed(2),
+  );
+}
+const mean = Math.exp(ratios.reduce((sum, ratio) => sum + Math.log(ratio), 0) / ratios.length);
+console.log(`mean ratio to native ${target} ${mean.toFixed(2)}, goal ${goal}`);
+process.exitCode = mean >= goal ? 0 : 1;
