@@ -17,9 +17,11 @@
 #include <fmt/format.h>
 
 #include "host.hpp"
+#include "json.hpp"
 #include "tools/trlm-adapt/documents.hpp"
 #include "trlm/adapt/apply.hpp"
 #include "trlm/adapt/chain.hpp"
+#include "trlm/adapt/limits.hpp"
 #include "trlm/adapt/plan.hpp"
 #include "trlm/adapt/simd.hpp"
 #include "trlm/adapt/stack.hpp"
@@ -55,44 +57,62 @@ Progress host_progress_function() {
 
 // --------------------------------------------------------------------------------------- options
 
-/// Options as a JSON object of this package's own JavaScript.
+Finding usage_error(std::string message) {
+    return {.code = FindingCode::usage_error, .message = std::move(message)};
+}
+
+/// Options as a JSON object. What cannot be understood is refused: a pin that is misspelt must not
+/// be no pin.
 class Options {
 public:
-    Options(const char* text, std::size_t bytes)
-        : json_(Json::parse(text, text + bytes, nullptr, /*allow_exceptions=*/false)) {}
+    /// All of its keys are among `known`.
+    static Result<Options> read(std::string_view text,
+                                std::initializer_list<std::string_view> known) {
+        Result<Json> json = parse_json(text, {.max_bytes = limits::json_bytes, .max_depth = 4});
+        if (!json) return failure(std::move(json.error()));
+        for (const auto& [key, value] : json->items()) {
+            if (std::find(known.begin(), known.end(), key) == known.end()) {
+                return failure(usage_error(fmt::format("there is no option named {}", key)));
+            }
+        }
+        return Options(std::move(*json));
+    }
 
-    [[nodiscard]] std::string text(const char* key, std::string_view otherwise = {}) const {
-        const Json* const value = find(key);
-        return value != nullptr && value->is_string() ? value->get<std::string>()
-                                                      : std::string(otherwise);
+    [[nodiscard]] std::string text(const char* key, std::string_view otherwise = {}) {
+        const Json* const value = find(key, "a text", &Json::is_string);
+        return value != nullptr ? value->get<std::string>() : std::string(otherwise);
     }
-    [[nodiscard]] bool flag(const char* key, bool otherwise = false) const {
-        const Json* const value = find(key);
-        return value != nullptr && value->is_boolean() ? value->get<bool>() : otherwise;
+    [[nodiscard]] bool flag(const char* key, bool otherwise = false) {
+        const Json* const value = find(key, "true or false", &Json::is_boolean);
+        return value != nullptr ? value->get<bool>() : otherwise;
     }
-    [[nodiscard]] std::optional<double> number(const char* key) const {
-        const Json* const value = find(key);
-        if (value == nullptr || !value->is_number()) return std::nullopt;
-        return value->get<double>();
+    [[nodiscard]] std::optional<double> number(const char* key) {
+        const Json* const value = find(key, "a number", &Json::is_number);
+        return value != nullptr ? std::optional(value->get<double>()) : std::nullopt;
     }
-    [[nodiscard]] ChecksumPolicy checksum() const {
+    [[nodiscard]] ChecksumPolicy checksum() {
         return flag("acceptForeignChecksum") ? ChecksumPolicy::accept_foreign
                                              : ChecksumPolicy::verify;
     }
 
+    /// What was wrong with those that were asked for.
+    [[nodiscard]] Findings& findings() noexcept { return findings_; }
+
 private:
-    [[nodiscard]] const Json* find(const char* key) const {
-        if (!json_.is_object()) return nullptr;
+    explicit Options(Json json) : json_(std::move(json)) {}
+
+    [[nodiscard]] const Json* find(const char* key, std::string_view expected,
+                                   bool (Json::*is_right)() const noexcept) {
         const auto found = json_.find(key);
-        return found == json_.end() ? nullptr : &*found;
+        if (found == json_.end() || found->is_null()) return nullptr;
+        if (((*found).*is_right)()) return &*found;
+        findings_.add(usage_error(fmt::format("the option {} is to be {}", key, expected)));
+        return nullptr;
     }
 
     Json json_;
+    Findings findings_;
 };
-
-Finding usage_error(std::string message) {
-    return {.code = FindingCode::usage_error, .message = std::move(message)};
-}
 
 Finding no_room_for_output() {
     return {.code = FindingCode::out_of_memory,
@@ -153,7 +173,11 @@ Json gate_findings(const ChainReport& report, std::size_t gate) {
     return list;
 }
 
-Result<ChainOptions> chain_options(const Options& options) {
+Result<ChainOptions> chain_options(std::string_view text) {
+    Result<Options> read = Options::read(text, {"registryDigest", "entry", "registryPath", "strict",
+                                                "allowWeakDigests", "acceptForeignChecksum"});
+    if (!read) return failure(std::move(read.error()));
+    Options& options = *read;
     ChainOptions chain{.entry = options.text("entry"),
                        .allow_weak_digests = options.flag("allowWeakDigests"),
                        .strict = options.flag("strict"),
@@ -169,6 +193,7 @@ Result<ChainOptions> chain_options(const Options& options) {
                 "registryDigest {}: expected sha256: and 64 lower-case hex digits", digest)));
         }
     }
+    if (options.findings().has_errors()) return failure(std::move(options.findings()));
     return chain;
 }
 
@@ -187,10 +212,45 @@ Findings named(Result<T>& result, const std::string& name) {
     return findings;
 }
 
+/// How a file is looked at.
+struct LookOptions {
+    std::string file;
+    bool statistics = false;
+    ChecksumPolicy checksum = ChecksumPolicy::verify;
+
+    [[nodiscard]] ReadDepth depth() const {
+        return statistics ? ReadDepth::everything : ReadDepth::headers;
+    }
+};
+
+Result<LookOptions> look_options(std::string_view text) {
+    Result<Options> read = Options::read(text, {"file", "statistics", "acceptForeignChecksum"});
+    if (!read) return failure(std::move(read.error()));
+    LookOptions look{.file = read->text("file"),
+                     .statistics = read->flag("statistics"),
+                     .checksum = read->checksum()};
+    if (read->findings().has_errors()) return failure(std::move(read->findings()));
+    return look;
+}
+
+/// Undo files are the command line's: what they restore are files.
+Findings undo_file(const std::string& name) {
+    Findings findings;
+    findings.add({.code = FindingCode::bad_magic,
+                  .message = "this is an undo file (UND1), which is not read here; use the command "
+                             "line",
+                  .file = name,
+                  .offset = 0,
+                  .expected = "SLM1, ADP1, ASP1 or ALR1",
+                  .actual = "UND1"});
+    return findings;
+}
+
 Findings check_file(const NamedBytes& file, ChecksumPolicy checksum, bool& ok) {
     const std::optional<FileFormat> format = detect_format(file.bytes);
     ok = false;
     if (!format) return cli::unknown_format(file.name, file.bytes);
+    if (*format == FileFormat::und1) return undo_file(file.name);
     Findings warnings;
     if (*format == FileFormat::slm1) {
         Result<Model> model =
@@ -198,9 +258,6 @@ Findings check_file(const NamedBytes& file, ChecksumPolicy checksum, bool& ok) {
         if (!model) return named(model, file.name);
         warnings = model->warnings();
         warnings.set_file(file.name);
-    } else if (*format == FileFormat::und1) {
-        Result<Undo> undo = read_undo(file.bytes, host_progress_function());
-        if (!undo) return named(undo, file.name);
     } else {
         Result<Package> package =
             read_package(file.bytes, ReadDepth::everything, host_progress_function());
@@ -210,30 +267,25 @@ Findings check_file(const NamedBytes& file, ChecksumPolicy checksum, bool& ok) {
     return warnings;
 }
 
-void inspect_model(const NamedBytes& file, const Options& options, ReadDepth depth) {
-    Result<Model> model = read_model(file.bytes, {.checksum = options.checksum(), .depth = depth});
+void inspect_model(const NamedBytes& file, const LookOptions& look) {
+    Result<Model> model =
+        read_model(file.bytes, {.checksum = look.checksum, .depth = look.depth()});
     if (!model) return answer_document("inspect", named(model, file.name));
     std::vector<Statistics> statistics;
-    for (std::size_t i = 0; options.flag("statistics") && i < model->tensors().size(); ++i)
+    for (std::size_t i = 0; look.statistics && i < model->tensors().size(); ++i)
         statistics.push_back(tensor_statistics(*model, i));
     Findings warnings = model->warnings();
     warnings.set_file(file.name);
     answer_document("inspect", warnings, cli::model_json(file.name, *model, statistics));
 }
 
-void inspect_package(const NamedBytes& file, const Options& options, ReadDepth depth) {
-    Result<Package> package = read_package(file.bytes, depth);
+void inspect_package(const NamedBytes& file, const LookOptions& look) {
+    Result<Package> package = read_package(file.bytes, look.depth());
     if (!package) return answer_document("inspect", named(package, file.name));
     std::vector<Statistics> statistics;
-    for (std::size_t i = 0; options.flag("statistics") && i < package->entries().size(); ++i)
+    for (std::size_t i = 0; look.statistics && i < package->entries().size(); ++i)
         statistics.push_back(entry_statistics(*package, i));
     answer_document("inspect", {}, cli::package_json(file.name, *package, statistics));
-}
-
-void inspect_undo(const NamedBytes& file) {
-    Result<Undo> undo = read_undo(file.bytes);
-    if (!undo) return answer_document("inspect", named(undo, file.name));
-    answer_document("inspect", {}, cli::undo_json(file.name, *undo));
 }
 
 // ----------------------------------------------------------------------------------------- stacks
@@ -250,11 +302,18 @@ struct ApplicationRequest {
     ApplyOptions options;
     OutputDtype output_dtype = OutputDtype::keep;
     std::string output;
+    ChecksumPolicy checksum = ChecksumPolicy::verify;
 };
 
-Result<ApplicationRequest> understand(const Options& options) {
-    ApplicationRequest request{.output = options.text("output", "adapted.slm")};
-    Findings findings;
+Result<ApplicationRequest> understand(std::string_view text) {
+    Result<Options> read =
+        Options::read(text, {"rounding", "outputDtype", "allowNoEffect", "minSurvival", "survival",
+                             "output", "simdTarget", "acceptForeignChecksum"});
+    if (!read) return failure(std::move(read.error()));
+    Options& options = *read;
+    Findings& findings = options.findings();
+    ApplicationRequest request{.output = options.text("output", "adapted.slm"),
+                               .checksum = options.checksum()};
     const std::string rounding = options.text("rounding");
     if (!rounding.empty()) {
         Result<Rounding> parsed = parse_rounding(rounding);
@@ -283,7 +342,7 @@ Result<ApplicationRequest> understand(const Options& options) {
 }
 
 /// Applies into the host's memory; true when there is a new model.
-bool apply(const Application& application, const Options& options) {
+bool apply(const Application& application, std::string_view options) {
     const auto refuse = [](const Findings& findings) {
         answer_document("apply", findings);
         return false;
@@ -291,7 +350,7 @@ bool apply(const Application& application, const Options& options) {
     Result<ApplicationRequest> request = understand(options);
     if (!request) return refuse(request.error());
     const std::string& name = application.model.name;
-    Result<Model> model = read_model(application.model.bytes, {.checksum = options.checksum()});
+    Result<Model> model = read_model(application.model.bytes, {.checksum = request->checksum});
     if (!model) return refuse(named(model, name));
     Findings warnings = model->warnings();
     Findings unreadable;
@@ -354,7 +413,7 @@ TRLM_EXPORT("trlm_version") void trlm_version() {
 /// Null when the options are no good: the answer is the report that says so.
 TRLM_EXPORT("trlm_assembly_begin")
 Assembly* trlm_assembly_begin(const char* options, std::size_t bytes) {
-    Result<ChainOptions> chain = chain_options(Options(options, bytes));
+    Result<ChainOptions> chain = chain_options(text_of(options, bytes));
     if (!chain) {
         answer_document("verify", chain.error());
         return nullptr;
@@ -495,10 +554,11 @@ bool trlm_assembly_apply(const Assembly* assembly, bool keep_output) {
 TRLM_EXPORT("trlm_validate")
 void trlm_validate(const std::byte* data, std::size_t bytes, const char* options,
                    std::size_t options_bytes) {
-    const Options chosen(options, options_bytes);
-    const NamedBytes file{chosen.text("file"), {data, bytes}};
+    const Result<LookOptions> look = look_options(text_of(options, options_bytes));
+    if (!look) return answer_document("validate", look.error());
+    const NamedBytes file{look->file, {data, bytes}};
     bool ok = false;
-    const Findings findings = check_file(file, chosen.checksum(), ok);
+    const Findings findings = check_file(file, look->checksum, ok);
     answer_document("validate", findings,
                     cli::files_json({{file.name, detect_format(file.bytes), bytes, ok}}));
 }
@@ -507,14 +567,14 @@ void trlm_validate(const std::byte* data, std::size_t bytes, const char* options
 TRLM_EXPORT("trlm_inspect")
 void trlm_inspect(const std::byte* data, std::size_t bytes, const char* options,
                   std::size_t options_bytes) {
-    const Options chosen(options, options_bytes);
-    const NamedBytes file{chosen.text("file"), {data, bytes}};
+    const Result<LookOptions> look = look_options(text_of(options, options_bytes));
+    if (!look) return answer_document("inspect", look.error());
+    const NamedBytes file{look->file, {data, bytes}};
     const std::optional<FileFormat> format = detect_format(file.bytes);
-    const ReadDepth depth = chosen.flag("statistics") ? ReadDepth::everything : ReadDepth::headers;
     if (!format) return answer_document("inspect", cli::unknown_format(file.name, file.bytes));
-    if (*format == FileFormat::und1) return inspect_undo(file);
-    if (*format == FileFormat::slm1) return inspect_model(file, chosen, depth);
-    inspect_package(file, chosen, depth);
+    if (*format == FileFormat::und1) return answer_document("inspect", undo_file(file.name));
+    if (*format == FileFormat::slm1) return inspect_model(file, *look);
+    inspect_package(file, *look);
 }
 
 /// A stack to be applied; its bytes stay with the host, in this module's memory.
@@ -539,7 +599,7 @@ void trlm_application_add(Application* application, const std::byte* data, std::
 TRLM_EXPORT("trlm_application_run")
 bool trlm_application_run(const Application* application, const char* options,
                           std::size_t options_bytes) {
-    return apply(*application, Options(options, options_bytes));
+    return apply(*application, text_of(options, options_bytes));
 }
 }
 

@@ -130,10 +130,13 @@ test('another registry than the pinned one opens nothing further', async () => {
 });
 
 test('a pin that is no digest is refused before anything is asked for', async () => {
-  const result = await verifyServed(takeBundle(), { registryDigest: 'sha256:1' });
-  assert.deepEqual(result.log, []);
-  assert.deepEqual(result.codes, ['usage_error']);
-  assert.equal(result.report.exit_code, 2);
+  const right = sha256('x');
+  for (const options of [{ registryDigest: 'sha256:1' }, { registryDigest: 7 }, { registrydigest: right }]) {
+    const result = await verifyServed(takeBundle(), options);
+    assert.deepEqual(result.log, []);
+    assert.deepEqual(result.codes, ['usage_error']);
+    assert.equal(result.report.exit_code, 2);
+  }
 });
 
 test('budgets hold before anything is fetched', async () => {

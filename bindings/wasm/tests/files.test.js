@@ -112,3 +112,17 @@ test('the version is that of the sources', () => {
   const header = readFileSync(path.join(root, 'include/trlm/adapt/version.hpp'), 'utf8');
   assert.match(header, new RegExp(`version = "${adapt.version}"`));
 });
+
+test('options that are not understood are refused, not dropped', async () => {
+  const bytes = read(packages[0]);
+  for (const options of [{ File: 'x' }, { file: 7 }, { statistics: 'yes' }]) {
+    const report = await adapt.inspect(bytes, options);
+    assert.equal(report.exit_code, 2, JSON.stringify(options));
+    assert.equal(report.result, null);
+  }
+  for (const options of [{ minsurvival: 1 }, { minSurvival: '1' }, { allowNoEffect: 1 }]) {
+    const { model, report } = await adapt.applyStack(read(models[0]), [bytes], options);
+    assert.equal(model, null);
+    assert.equal(report.exit_code, 2, JSON.stringify(options));
+  }
+});
