@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <limits>
 #include <utility>
 
 #include <fmt/format.h>
@@ -82,8 +83,8 @@ StoredNumber read_stored_number(Bytes file, std::uint64_t offset) noexcept {
         const auto byte = std::to_integer<std::uint64_t>(file[number.end++]);
         const std::uint64_t group = byte & format::group_mask;
         const std::uint64_t shift = format::group_bits * groups;
-        const bool lost_bits = (group << shift) >> shift != group;
-        if (lost_bits) break;
+        const bool loses_bits = group > std::numeric_limits<std::uint64_t>::max() >> shift;
+        if (loses_bits) break;
         number.value |= group << shift;
         if ((byte & format::more_groups) != 0) continue;
         if (group == 0 && groups > 0) number.defect = NumberDefect::not_shortest;

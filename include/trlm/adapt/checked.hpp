@@ -28,13 +28,14 @@ public:
     }
 
     friend constexpr CheckedSize operator+(CheckedSize a, CheckedSize b) noexcept {
-        const std::uint64_t sum = a.value_ + b.value_;
-        return {sum, a.overflowed_ || b.overflowed_ || sum < a.value_};
+        std::uint64_t sum = 0;
+        const bool wraps = __builtin_add_overflow(a.value_, b.value_, &sum);
+        return {sum, a.overflowed_ || b.overflowed_ || wraps};
     }
 
     friend constexpr CheckedSize operator*(CheckedSize a, CheckedSize b) noexcept {
-        const std::uint64_t product = a.value_ * b.value_;
-        const bool wraps = a.value_ != 0 && product / a.value_ != b.value_;
+        std::uint64_t product = 0;
+        const bool wraps = __builtin_mul_overflow(a.value_, b.value_, &product);
         return {product, a.overflowed_ || b.overflowed_ || wraps};
     }
 
