@@ -78,6 +78,7 @@ void seal_bundle(MutableBytes input, std::vector<Digest> digests) {
 
 /// Where a file lies in the input, to be changed there.
 MutableBytes place_of(const PackedFile& file, std::uint8_t* data) {
+    if (file.content.empty()) return {};
     const auto offset = reinterpret_cast<const std::uint8_t*>(file.content.data()) - data;
     return {reinterpret_cast<std::byte*>(data + offset), file.content.size()};
 }
