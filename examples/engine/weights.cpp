@@ -38,17 +38,20 @@ private:
 
 }  // namespace
 
-adapt::Result<Weights> Weights::load(const std::string& path) {
-    const auto file = adapt::MappedFile::open(path);
-    if (!file) return adapt::failure(file.error());
-    auto model = adapt::read_model(file->bytes());
-    if (!model) {
-        model.error().set_file(path);
-        return adapt::failure(std::move(model.error()));
-    }
+adapt::Result<Weights> Weights::read(adapt::Bytes file) {
+    auto model = adapt::read_model(file);
+    if (!model) return adapt::failure(std::move(model.error()));
     const std::uint64_t size = memory_size(*model).value();  // no more than the file has
     Weights weights(*model, static_cast<std::size_t>(size / sizeof(Line)));
     weights.copy(*model);
+    return weights;
+}
+
+adapt::Result<Weights> Weights::load(const std::string& path) {
+    const auto file = adapt::MappedFile::open(path);
+    if (!file) return adapt::failure(file.error());
+    auto weights = read(file->bytes());
+    if (!weights) weights.error().set_file(path);
     return weights;
 }
 

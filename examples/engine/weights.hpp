@@ -21,8 +21,11 @@ namespace adapt = trlm::adapt;
 /// needs. The file itself is not needed any more. References to tensors survive a move.
 class Weights {
 public:
-    /// Reads the whole file, checks every byte of it, and copies the tensors. Findings: those of
-    /// `MappedFile::open` and `read_model`, with the file's name.
+    /// Checks every byte of a model's file, and copies the tensors. Findings: those of
+    /// `read_model`.
+    [[nodiscard]] static adapt::Result<Weights> read(adapt::Bytes file);
+
+    /// The same for the file at `path`. Also the findings of `MappedFile::open`; all with its name.
     [[nodiscard]] static adapt::Result<Weights> load(const std::string& path);
 
     [[nodiscard]] const adapt::ModelShape& shape() const noexcept { return shape_; }

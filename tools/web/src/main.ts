@@ -1,0 +1,184 @@
+// Opens a bundle and shows what the core finds. The page chooses nothing and judges nothing: which
+// file is fetched next, and whether it is right, is the core's business.
+
+import { Assembly, version, type OpenOptions } from 'trlm-adapt-wasm';
+
+import { part } from './dom.ts';
+import { chosenFolder, droppedFolder, opener, type Folder } from './folder.ts';
+import { Run } from './run.ts';
+import { guardScripts } from './scripts.ts';
+import { offerThemes } from './theme.ts';
+import { FindingsView } from './view/findings.ts';
+import { GatesView } from './view/gates.ts';
+import { GraphView } from './view/graph.ts';
+import { InspectorView } from './view/inspector.ts';
+import { ReportView } from './view/report.ts';
+import { TensorsView } from './view/tensors.ts';
+import { TextView } from './view/text.ts';
+import { VerdictView } from './view/verdict.ts';
+
+const form = part('open-form', HTMLFormElement);
+const address = part('address', HTMLInputElement);
+const folderInput = part('folder', HTMLInputElement);
+const openButton = part('open', HTMLButtonElement);
+const stopButton = part('stop', HTMLButtonElement);
+const problem = part('open-error', HTMLElement);
+
+let assembly: Assembly | null = null;
+let run: Run | null = null;
+
+const verdict = new VerdictView();
+const inspector = new InspectorView(async (path) => (await assembly?.file(path)) ?? null);
+const graph = new GraphView(choose);
+const gatesView = new GatesView(choose);
+const findings = new FindingsView(choose);
+const tensors = new TensorsView();
+const text = new TextView();
+const report = new ReportView();
+
+function choose(path: string): void {
+    if (!run) return;
+    graph.select(path);
+    inspector.choose(path, run);
+    part('inspector', HTMLElement).scrollIntoView({ block: 'nearest', behavior: 'smooth' });
+}
+
+function complain(message: string | null): void {
+    problem.hidden = message === null;
+    problem.textContent = message ?? '';
+}
+
+function options(): OpenOptions {
+    const digest = part('registry-digest', HTMLInputElement).value.trim();
+    const entry = part('entry', HTMLInputElement).value.trim();
+    return {
+        ...(digest && { registryDigest: digest }),
+        ...(entry && { entry }),
+        strict: part('strict', HTMLInputElement).checked,
+        allowWeakDigests: part('weak', HTMLInputElement).checked,
+        idleTimeout: 1000 * part('timeout', HTMLInputElement).valueAsNumber,
+    };
+}
+
+function draw(stopped: string | null = null): void {
+    if (!run) return;
+    verdict.show(run, stopped);
+    gatesView.show(run, stopped !== null);
+    findings.show(run);
+    graph.show(run);
+    inspector.show(run);
+}
+
+/** At most once a frame, however many pieces arrive. */
+let scheduled = false;
+function drawSoon(): void {
+    if (scheduled) return;
+    scheduled = true;
+    requestAnimationFrame(() => {
+        scheduled = false;
+        draw(run?.stopped ?? null);
+    });
+}
+
+async function follow(opened: Assembly, name: string): Promise<void> {
+    assembly?.close();
+    assembly = opened;
+    const mine = new Run(name);
+    run = mine;
+    complain(null);
+    inspector.clear();
+    tensors.clear();
+    text.clear();
+    report.clear();
+    openButton.disabled = true;
+    stopButton.hidden = false;
+    document.body.dataset['run'] = 'running';
+    draw();
+    try {
+        for await (const event of opened) {
+            if (run !== mine) return;
+            mine.add(event);
+            if (event.kind === 'gate') verdict.announce(GatesView.sentence(mine.gate(event.gate)));
+            drawSoon();
+        }
+        if (mine.report === null) mine.stopped ??= 'The bundle was closed.';
+    } catch (failure) {
+        mine.stopped ??= failure instanceof Error ? failure.message : String(failure);
+    }
+    if (run !== mine) return;
+    draw(mine.stopped);
+    if (mine.report !== null) report.show(mine.report);
+    if (mine.report?.exit_code === 0) await showModel(opened);
+    if (run !== mine) return;
+    openButton.disabled = false;
+    stopButton.hidden = true;
+    document.body.dataset['run'] = 'done';
+}
+
+/** Only what has passed every gate is shown or run. */
+async function showModel(opened: Assembly): Promise<void> {
+    const [all, survival] = await Promise.all([opened.tensors(), opened.survival()]);
+    if (assembly !== opened) return;
+    tensors.show(all, survival.tensors);
+    text.show((which) => opened.model(which));
+}
+
+function openAddress(): void {
+    const url = new URL(address.value, document.baseURI);
+    if (url.origin !== location.origin) {
+        complain(`${url.origin} is another site. This page asks no other server for anything: open ` +
+                 'the bundle where it lies, or download its folder and drop it here.');
+        return;
+    }
+    if (!url.pathname.endsWith('/')) url.pathname += '/';
+    void follow(Assembly.open(url, options()), address.value);
+}
+
+function openFolder(folder: Folder): void {
+    const source = { open: opener(folder), list: [...folder.files.keys()] };
+    void follow(Assembly.open('', { ...options(), ...source }),
+                folder.name);
+}
+
+function acceptDrops(): void {
+    const zone = document.body;
+    zone.addEventListener('dragover', (event) => {
+        event.preventDefault();
+        zone.classList.add('dropping');
+    });
+    zone.addEventListener('dragleave', (event) => {
+        if (event.relatedTarget === null) zone.classList.remove('dropping');
+    });
+    zone.addEventListener('drop', (event) => {
+        event.preventDefault();
+        zone.classList.remove('dropping');
+        if (!event.dataTransfer) return;
+        droppedFolder(event.dataTransfer).then(
+            (folder) => folder ? openFolder(folder) : complain('That is no folder: drop the folder of a bundle.'),
+            (failure: unknown) => complain(String(failure)));
+    });
+}
+
+guardScripts();
+offerThemes();
+acceptDrops();
+part('version', HTMLElement).textContent = version;
+form.addEventListener('submit', (event) => {
+    event.preventDefault();
+    openAddress();
+});
+folderInput.addEventListener('change', () => {
+    if (folderInput.files?.length) openFolder(chosenFolder(folderInput.files));
+    folderInput.value = '';
+});
+stopButton.addEventListener('click', () => {
+    if (run) run.stopped = 'You stopped it.';
+    assembly?.close();
+});
+
+// A link may name the bundle: ?bundle=whale/
+const asked = new URLSearchParams(location.search).get('bundle');
+if (asked !== null) {
+    address.value = asked;
+    openAddress();
+}

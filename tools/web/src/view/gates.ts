@@ -1,0 +1,109 @@
+// The gates, one row each: what was fetched, how many bytes against how many, how long it took.
+
+import { element, part } from '../dom.ts';
+import { bytesText, count, duration, fileName, grouped } from '../format.ts';
+import { gates, type Gate } from '../gates.ts';
+import type { FileRecord, GateRecord, Run } from '../run.ts';
+import { statusIcon, words, type Shown } from './status.ts';
+
+export type Choose = (path: string) => void;
+
+class Row {
+    readonly item: HTMLLIElement;
+    private readonly icon = element('span', { class: 'gate-icon' });
+    private readonly word = element('span', { class: 'gate-word' });
+    private readonly amount = element('span', { class: 'gate-amount muted' });
+    private readonly time = element('span', { class: 'gate-time muted' });
+    private readonly meter = element('div', { class: 'meter', hidden: true }, element('i'));
+    private readonly files = element('ul', { class: 'gate-files' });
+    private readonly details: HTMLDetailsElement;
+    private shown = '';
+
+    constructor(private readonly gate: Gate, number: number, private readonly choose: Choose) {
+        this.details = element('details', {},
+            element('summary', {}, this.icon,
+                    element('span', { class: 'gate-title' },
+                            element('span', { class: 'gate-number' }, String(number)),
+                            element('strong', {}, gate.title),
+                            element('span', { class: 'gate-question muted' }, gate.question)),
+                    this.amount, this.time, this.word),
+            this.files);
+        this.item = element('li', { 'data-gate': gate.name }, this.details, this.meter);
+    }
+
+    show(record: GateRecord, status: Shown): void {
+        if (this.item.dataset['status'] !== status) {
+            this.item.dataset['status'] = status;
+            this.icon.replaceChildren(statusIcon(status, 22));
+            this.word.textContent = words[status];
+        }
+        const received = record.files.reduce((sum, file) => sum + file.received, 0);
+        // A file whose size nobody states counts with the most that is taken.
+        const allowed = record.files.reduce((sum, file) => sum + (file.planned ?? file.most), 0);
+        this.amount.textContent = record.files.length === 0
+            ? (status === 'blocked' ? 'asked for nothing' : '')
+            : `${count(record.files.length, 'file', 'files')}, ${grouped(received)} of ` +
+              `${record.files.some((file) => file.planned === null) ? 'at most ' : ''}` +
+              bytesText(allowed);
+        this.time.textContent = record.milliseconds === null ? '' : duration(record.milliseconds);
+        this.meter.hidden = record.files.length === 0;
+        const share = allowed > 0 ? Math.min(1, received / allowed) : 0;
+        (this.meter.firstElementChild as HTMLElement).style.setProperty('--share', String(share));
+        this.showFiles(record);
+    }
+
+    private showFiles(record: GateRecord): void {
+        const state = JSON.stringify([record.files, record.findings.length, record.status]);
+        if (state === this.shown) return;
+        this.shown = state;
+        const lines = record.files.map((file) => this.fileLine(file));
+        const needed = this.gate.needs.join(' and ');
+        if (lines.length === 0) {
+            lines.push(element('li', { class: 'muted' },
+                record.status === 'blocked' ? `Nothing was asked for: ${needed} did not pass.`
+                : record.status === 'not-applicable' ? 'This bundle has no adapter family.'
+                : 'Needs no file of its own.'));
+        }
+        for (const finding of record.findings) {
+            lines.push(element('li', { class: finding.severity }, `${finding.code}: ${finding.message}`));
+        }
+        this.files.replaceChildren(...lines);
+    }
+
+    private fileLine(file: FileRecord): HTMLLIElement {
+        const opener = element('button', { type: 'button', class: 'path' }, file.path);
+        opener.addEventListener('click', () => this.choose(file.path));
+        const budget = file.planned !== null ? `of ${bytesText(file.planned)}`
+                                             : `of at most ${bytesText(file.most)}`;
+        return element('li', {}, opener,
+            element('span', { class: 'muted' }, `${grouped(file.received)} ${budget}` +
+                (file.milliseconds === null ? '' : `, ${duration(file.milliseconds)}`)),
+            file.refused === null ? null : element('span', { class: 'error' }, file.refused));
+    }
+}
+
+export class GatesView {
+    private readonly section = part('gates', HTMLElement);
+    private readonly list = part('gates-list', HTMLElement);
+    private readonly rows: readonly Row[];
+
+    constructor(choose: Choose) {
+        this.rows = gates.map((gate, i) => new Row(gate, i + 1, choose));
+        this.list.replaceChildren(...this.rows.map((row) => row.item));
+    }
+
+    show(run: Run, stopped: boolean): void {
+        this.section.hidden = false;
+        run.gates.forEach((gate, i) =>
+            this.rows[i]?.show(gate, gate === run.current && !stopped ? 'running' : gate.status));
+    }
+
+    /** For the live region: the gate that was judged last. */
+    static sentence(record: GateRecord): string {
+        const number = gates.findIndex((gate) => gate.name === record.name);
+        const title = gates[number]?.title ?? record.name;
+        const asked = record.files.map((file) => fileName(file.path)).join(', ');
+        return `Gate ${number + 1}, ${title}, ${words[record.status]}` +
+            (record.findings.length > 0 && asked ? `: ${asked}` : '');
+    }
+}

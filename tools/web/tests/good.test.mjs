@@ -1,0 +1,141 @@
+// The whale bundle, from its registry to the text that the adapted model writes.
+
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+
+import { filesOf, model, packages, plan, registry, sha256, statusesWhen } from './bundle.mjs';
+import { Server } from './server.mjs';
+import { headers, launch, needs, site, tool, verifiedByTool, Visit, whale } from './visit.mjs';
+
+let browser;
+let server;
+let visit;
+
+before(async () => {
+    browser = await launch();
+    server = await Server.start(site, headers);
+    server.serve(whale.files);
+    visit = await Visit.begin(browser, server);
+    await visit.open({ digest: sha256(whale.files.get(registry)), strict: true });
+});
+after(async () => {
+    await visit.end();
+    await browser.close();
+    await server.stop();
+});
+
+test('twelve of twelve', async () => {
+    assert.deepEqual(await visit.statuses(), statusesWhen([], needs));
+    assert.deepEqual(await visit.parts(), { 'Base model': 'loaded', 'Assembly evidence': 'loaded',
+                                            'Adapters': 'loaded', 'Adapted model': 'loaded' });
+    assert.match(await visit.page.locator('#verdict-detail').innerText(), /^12 of 12 gates passed; 22 files/);
+    assert.match(await visit.page.locator('#live').innerText(), /holds together/);
+});
+
+test('each file is asked for once, in the order of the gates', () => {
+    const gates = Object.keys(filesOf);
+    const gateOf = (path) => gates.findIndex((gate) => filesOf[gate].includes(path));
+    assert.equal(server.asked.length, 22);
+    assert.equal(new Set(server.asked).size, 22);
+    const order = server.asked.map(gateOf);
+    assert.deepEqual(order, order.toSorted((a, b) => a - b));
+});
+
+test('the exported report is what the tool prints, to the byte', async () => {
+    assert.equal(await visit.report(), verifiedByTool(whale, '--strict'));
+});
+
+test('bytes are shown against what was planned', async () => {
+    const row = visit.page.locator('[data-gate=model-bytes]');
+    assert.match(await row.innerText(), /947,648 of 947,648 bytes/);
+    const budgets = whale.document(registry).budgets;
+    const all = await visit.page.locator('#gates-list').evaluate((list) => list.textContent);
+    for (const name of ['model_bytes', 'text_sidecar_bytes', 'adapter_stack_bytes']) {
+        assert.ok(all.includes(`${budgets[name].toLocaleString('en-US')} (${name})`), `${name} is shown`);
+    }
+});
+
+test('every file of the chain opens to its digest and contents', async () => {
+    const nodes = visit.page.locator('#chain-graph g[role=button]');
+    assert.equal(await nodes.count(), 22);
+    for (const [path, content] of whale.files) {
+        await visit.page.locator(`#chain-graph [data-key="${path}"]`).click();
+        const inspector = visit.page.locator('#inspector');
+        await inspector.locator('pre').waitFor();
+        assert.equal(await inspector.locator('.digest').innerText(), sha256(content));
+        assert.equal(await inspector.locator('h3').innerText(), path);
+        if (path.endsWith('.json')) {
+            assert.equal(await inspector.locator('pre').evaluate((pre) => pre.textContent), content.toString());
+        }
+    }
+    assert.equal(server.asked.length, 22, 'looking asks for nothing');
+});
+
+test('the chain is worked with the keyboard', async () => {
+    const { page } = visit;
+    await page.locator('#chain-graph [data-key="selector.registry.json"]').focus();
+    await page.keyboard.press('Home');
+    await page.keyboard.press('ArrowDown');
+    await page.keyboard.press('Enter');
+    assert.equal(await page.locator('#inspector h3').innerText(), plan);
+    assert.equal(await page.evaluate(() => document.activeElement.dataset.key), plan);
+    await page.keyboard.press('End');
+    await page.keyboard.press(' ');
+    assert.equal(await page.locator('#inspector h3').innerText(), packages[2]);
+});
+
+test('the heat map has the figures of the survival report', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'trlm-web-'));
+    whale.write(folder);
+    const applied = JSON.parse(tool('apply', join(folder, model), join(folder, 'adapters'), '--dry-run', '--json'));
+    const inspected = JSON.parse(tool('inspect', join(folder, model), '--json'));
+    rmSync(folder, { recursive: true });
+    const { page } = visit;
+    await page.getByRole('button', { name: 'Weights changed' }).click();
+    const titles = await page.locator('#tensors .heat-cell button').evaluateAll((cells) =>
+        cells.map((cell) => cell.title));
+    assert.equal(titles.length, inspected.result.tensors.length);
+    for (const tensor of inspected.result.tensors) {
+        const row = applied.result.tensors.find((each) => each.name === tensor.name);
+        const text = row ? `${(100 * row.changed / row.elements).toFixed(1)} %` : 'untouched';
+        assert.ok(titles.includes(`${tensor.name}: ${text}`), `${tensor.name}: ${text}`);
+    }
+    await page.getByRole('button', { name: 'Size of the change' }).click();
+    await page.locator('#tensors .heat-cell button').nth(2).focus();
+    assert.match(await page.locator('.heat-detail').innerText(), /^layers\.0\.wk\.weight, q8_0, 128 × 128: 16,377 of 16,384/);
+});
+
+test('the models write, each its own text, the same each time', async () => {
+    const { page } = visit;
+    const write = async () => {
+        await page.click('#write');
+        await page.waitForFunction(() => !document.getElementById('write').disabled, null, { timeout: 60000 });
+        return page.locator('.written').allInnerTexts();
+    };
+    const [base, adapted] = await write();
+    for (const text of [base, adapted]) {
+        assert.ok(text.startsWith('In the ') && text.length > 60, text);
+        assert.match(text, /^[\x20-\x7e\n]+$/);
+    }
+    assert.notEqual(base, adapted);
+    assert.deepEqual(await write(), [base, adapted]);
+});
+
+test('a folder of this machine: no request at all, and the same report', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'trlm-web-'));
+    const extended = whale.copy().put('notes.txt', 'hello');
+    extended.write(folder);
+    await visit.load();
+    server.serve(new Map());
+    await visit.page.setInputFiles('#folder', folder);
+    await visit.done();
+    assert.equal(await visit.report(), verifiedByTool(extended));
+    assert.deepEqual((await visit.findings()).map(({ code, severity, file }) => ({ code, severity, file })),
+                     [{ code: 'unlisted_file', severity: 'warning', file: 'notes.txt' }]);
+    assert.deepEqual(await visit.statuses(), statusesWhen([], needs));
+    assert.deepEqual(server.asked, []);
+    rmSync(folder, { recursive: true });
+});
