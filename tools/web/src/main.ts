@@ -56,7 +56,7 @@ function options(): OpenOptions {
         ...(entry && { entry }),
         strict: part('strict', HTMLInputElement).checked,
         allowWeakDigests: part('weak', HTMLInputElement).checked,
-        idleTimeout: 1000 * part('timeout', HTMLInputElement).valueAsNumber,
+        patience: 1000 * part('timeout', HTMLInputElement).valueAsNumber,
     };
 }
 

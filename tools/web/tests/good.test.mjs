@@ -1,14 +1,17 @@
 // The whale bundle, from its registry to the text that the adapted model writes.
 
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 
 import { filesOf, model, packages, plan, registry, sha256, statusesWhen } from './bundle.mjs';
 import { Server } from './server.mjs';
-import { headers, launch, needs, site, tool, verifiedByTool, Visit, whale } from './visit.mjs';
+import { headers, launch, needs, repository, site, tool, verifiedByTool, Visit, whale } from './visit.mjs';
+
+/** Its tests run the native engine and compare. */
+const engineReadme = readFileSync(join(repository, 'examples/engine/README.md'), 'utf8');
 
 let browser;
 let server;
@@ -115,9 +118,12 @@ test('the models write, each its own text, the same each time', async () => {
         await page.waitForFunction(() => !document.getElementById('write').disabled, null, { timeout: 60000 });
         return page.locator('.written').allInnerTexts();
     };
+    await page.fill('#prompt', 'The people ');
+    await page.fill('#tokens', '80');
     const [base, adapted] = await write();
+    assert.ok(engineReadme.includes(`--seed 7\n${base}\n`), `the native engine's text, not: ${base}`);
     for (const text of [base, adapted]) {
-        assert.ok(text.startsWith('In the ') && text.length > 60, text);
+        assert.ok(text.startsWith('The people ') && text.length > 60, text);
         assert.match(text, /^[\x20-\x7e\n]+$/);
     }
     assert.notEqual(base, adapted);

@@ -56,12 +56,17 @@ export class Module {
     }
 }
 
-/** The engine asks its surroundings for nothing; what its standard library might ask for ends it. */
+/**
+ * The engine needs nothing of its surroundings. What its standard library asks for (the environment,
+ * standard output) is not there, which it is told; where it wants to end, it has failed.
+ */
 function surroundings(compiled: WebAssembly.Module): WebAssembly.Imports {
-    const imports: Record<string, Record<string, () => void>> = {};
+    const notThere = 52;  // WASI's ENOSYS
+    const imports: Record<string, Record<string, () => number>> = {};
     for (const { module, name } of WebAssembly.Module.imports(compiled)) {
-        (imports[module] ??= {})[name] = name === 'emscripten_notify_memory_growth' ? () => {} : () => {
-            throw new Error(`the engine stopped: ${name}`);
+        (imports[module] ??= {})[name] = () => {
+            if (name === 'proc_exit') throw new Error('the engine has no memory left');
+            return notThere;
         };
     }
     return imports;

@@ -82,9 +82,10 @@ export class TensorsView {
         const { columns, rows, others } = arranged(this.tensors);
         const cell = (tensor: TensorInfo | undefined): HTMLTableCellElement =>
             tensor ? this.cell(tensor, low, high, detail) : element('td');
-        const table = element('table', { class: 'heat' },
-            element('caption', { class: 'muted' }, `${metric.title}: ${metric.says}. ` +
-                `${count(this.survival.size, 'tensor', 'tensors')} of ${this.tensors.length} touched.`),
+        const title = element('p', { class: 'muted', id: 'heat-title' },
+            `${metric.title}: ${metric.says}. ` +
+            `${count(this.survival.size, 'tensor', 'tensors')} of ${this.tensors.length} touched.`);
+        const table = element('table', { class: 'heat', 'aria-labelledby': title.id },
             element('thead', {}, element('tr', {}, element('th', { scope: 'col' }, 'layer'),
                 ...columns.map((column) => element('th', { scope: 'col' }, column)))),
             element('tbody', {}, ...[...rows].map(([layer, tensors]) => element('tr', {},
@@ -94,7 +95,7 @@ export class TensorsView {
             element('caption', { class: 'visually-hidden' }, 'Tensors outside the layers'),
             element('tbody', {}, ...others.map((tensor) => element('tr', {},
                 element('th', { scope: 'row' }, nameOf(tensor).replace(/\.weight$/, '')), cell(tensor)))));
-        return element('div', {},
+        return element('div', {}, title,
             element('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': 'Heat map' }, table),
             element('div', { class: 'heat-foot' }, rest, legend(metric.text(low), metric.text(high))));
     }
