@@ -108,7 +108,9 @@ async function follow(opened: Assembly, name: string): Promise<void> {
     if (run !== mine) return;
     draw(mine.stopped);
     if (mine.report !== null) report.show(mine.report);
-    if (mine.report?.exit_code === 0) await showModel(opened);
+    if (mine.report?.exit_code === 0) {
+        await showModel(opened).catch((failure: unknown) => complain(String(failure)));
+    }
     if (run !== mine) return;
     openButton.disabled = false;
     stopButton.hidden = true;
@@ -120,7 +122,8 @@ async function showModel(opened: Assembly): Promise<void> {
     const [all, survival] = await Promise.all([opened.tensors(), opened.survival()]);
     if (assembly !== opened) return;
     tensors.show(all, survival.tensors);
-    text.show((which) => opened.model(which));
+    // Without a family there is nothing to compare with.
+    text.show((which) => opened.model(which), survival.kept === null ? ['base'] : ['base', 'adapted']);
 }
 
 function openAddress(): void {

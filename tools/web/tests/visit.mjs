@@ -10,7 +10,7 @@ import { chromium } from 'playwright-core';
 
 import { Bundle, readNeeds } from './bundle.mjs';
 
-const setting = (name) => {
+export const setting = (name) => {
     const value = process.env[name];
     if (!value) throw new Error(`${name} is not set: run tools/web/check`);
     return value;

@@ -45,7 +45,8 @@ class Row {
             : `${count(record.files.length, 'file', 'files')}, ${grouped(received)} of ` +
               `${record.files.some((file) => file.planned === null) ? 'at most ' : ''}` +
               bytesText(allowed);
-        this.time.textContent = record.milliseconds === null ? '' : duration(record.milliseconds);
+        const idle = record.milliseconds === null || status === 'blocked' || status === 'not-applicable';
+        this.time.textContent = idle ? '' : duration(record.milliseconds ?? 0);
         this.meter.hidden = record.files.length === 0;
         const share = allowed > 0 ? Math.min(1, received / allowed) : 0;
         (this.meter.firstElementChild as HTMLElement).style.setProperty('--share', String(share));

@@ -53,16 +53,16 @@ export class TextView {
         this.body.replaceChildren();
     }
 
-    show(models: Models): void {
+    show(models: Models, shown: readonly Which[]): void {
         this.clear();
-        this.writers = (['base', 'adapted'] as const).map((which) => new Writer(which, models));
+        this.writers = shown.map((which) => new Writer(which, models));
         const prompt = element('input', { id: 'prompt', type: 'text', value: 'In the ', maxlength: 400 });
         const tokens = field('tokens', 120, 1, 400, 1);
         const temperature = field('temperature', 0.5, 0.05, 2, 0.05);
         const seed = field('seed', 7, 0, 4294967295, 1);
         const button = element('button', { type: 'submit', class: 'primary', id: 'write' }, 'Write');
         const form = element('form', { class: 'row', id: 'write-form' },
-            element('label', { class: 'grow' }, 'Both continue', prompt),
+            element('label', { class: 'grow' }, 'To be continued', prompt),
             element('label', {}, 'Tokens', tokens),
             element('label', {}, 'Temperature', temperature),
             element('label', {}, 'Seed', seed),
