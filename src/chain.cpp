@@ -126,6 +126,7 @@ public:
     [[nodiscard]] const Registry* registry() const noexcept {
         return registry_ ? &*registry_ : nullptr;
     }
+    [[nodiscard]] std::optional<Bytes> file(const std::string& path) const;
     [[nodiscard]] std::vector<std::string> known_files() const;
 
 private:
@@ -439,6 +440,12 @@ std::optional<VerifiedAssembly> Chain::Machine::verified() const noexcept {
     if (!apply_plan_) return VerifiedAssembly{.model = &*model_};
     return VerifiedAssembly{
         .model = &*model_, .plan = &*apply_plan_, .rounding = family_->preferred_stack()->rounding};
+}
+
+std::optional<Bytes> Chain::Machine::file(const std::string& path) const {
+    const auto found = files_.find(path);
+    if (found == files_.end()) return std::nullopt;
+    return found->second.bytes();
 }
 
 std::vector<std::string> Chain::Machine::known_files() const {
@@ -1064,6 +1071,10 @@ std::optional<Digest> Chain::closed_digest() const noexcept {
 
 std::optional<VerifiedAssembly> Chain::verified() const noexcept {
     return machine_->verified();
+}
+
+std::optional<Bytes> Chain::file(const std::string& path) const {
+    return machine_->file(path);
 }
 
 const Registry* Chain::registry() const noexcept {

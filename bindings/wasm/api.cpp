@@ -164,6 +164,22 @@ struct Assembly {
     Chain chain;
 };
 
+/// The budget of the registry that a gate's files count against; none for the registry itself.
+Json budget_of(const Chain& chain, Gate gate) {
+    const Registry* const registry = chain.registry();
+    if (registry == nullptr) return nullptr;
+    switch (gate) {
+        case Gate::model_bytes:
+            return {{"name", "model_bytes"}, {"bytes", registry->budgets.model_bytes}};
+        case Gate::adapter_artifacts:
+            return {{"name", "adapter_stack_bytes"},
+                    {"bytes", registry->budgets.adapter_stack_bytes}};
+        default:
+            return {{"name", "text_sidecar_bytes"},
+                    {"bytes", registry->budgets.text_sidecar_bytes}};
+    }
+}
+
 Json gate_findings(const ChainReport& report, std::size_t gate) {
     Json list = Json::array();
     for (std::size_t i = gate == 0 ? 0 : report.findings_until[gate - 1];
@@ -431,7 +447,8 @@ TRLM_EXPORT("trlm_assembly_wanted") bool trlm_assembly_wanted(const Assembly* as
     answer_json({{"gate", to_string(wanted->gate)},
                  {"path", wanted->path},
                  {"bytes", wanted->bytes ? Json(*wanted->bytes) : Json(nullptr)},
-                 {"mostBytes", wanted->most_bytes}});
+                 {"mostBytes", wanted->most_bytes},
+                 {"budget", budget_of(assembly->chain, wanted->gate)}});
     return true;
 }
 
@@ -465,14 +482,15 @@ TRLM_EXPORT("trlm_assembly_close") void trlm_assembly_close(Assembly* assembly) 
     assembly->chain.close();
 }
 
-/// The wanted file cannot be had.
+/// The wanted file cannot be had; where it is missing, the finding is the one for a folder.
 TRLM_EXPORT("trlm_assembly_refuse")
 void trlm_assembly_refuse(Assembly* assembly, bool missing, const char* why, std::size_t bytes) {
     const WantedFile* const wanted = assembly->chain.wanted();
     if (wanted == nullptr) return;
     Findings findings;
     findings.add({.code = missing ? FindingCode::file_missing : FindingCode::file_unreadable,
-                  .message = std::string(text_of(why, bytes)),
+                  .message = missing ? "the bundle has no such file; add it, or take a whole copy"
+                                     : std::string(text_of(why, bytes)),
                   .file = wanted->path});
     assembly->chain.refuse(std::move(findings));
 }
@@ -503,6 +521,17 @@ void trlm_assembly_gate(const Assembly* assembly, std::size_t gate) {
 TRLM_EXPORT("trlm_assembly_report") void trlm_assembly_report(const Assembly* assembly) {
     const ChainReport& report = assembly->chain.report();
     answer_document("verify", report.findings, cli::verification_json(report));
+}
+
+/// The verified bytes of a file, empty where there are none, and how many they are.
+TRLM_EXPORT("trlm_assembly_file")
+const std::byte* trlm_assembly_file(const Assembly* assembly, const char* path, std::size_t bytes) {
+    return assembly->chain.file(std::string(text_of(path, bytes))).value_or(Bytes()).data();
+}
+TRLM_EXPORT("trlm_assembly_file_bytes")
+std::size_t trlm_assembly_file_bytes(const Assembly* assembly, const char* path,
+                                     std::size_t bytes) {
+    return assembly->chain.file(std::string(text_of(path, bytes))).value_or(Bytes()).size();
 }
 
 /// What follows is there once every gate has passed, and false before.

@@ -78,6 +78,11 @@ export class Assembly {
     }
   }
 
+  file(path) {
+    if (!this.#channel) return Promise.reject(new Error('nothing was asked for yet'));
+    return this.#channel.call('file', [path]);
+  }
+
   tensors() {
     return this.#ask('tensors');
   }

@@ -188,6 +188,16 @@ export class Core {
     return this.#answer();
   }
 
+  /** A copy of a file's verified bytes. */
+  file(path) {
+    const [pointer, length] = this.#withText(path, (text, bytes) => [
+      this.#call.trlm_assembly_file(this.#assembly, text, bytes),
+      this.#call.trlm_assembly_file_bytes(this.#assembly, text, bytes),
+    ]);
+    if (pointer === 0) throw new Error(`${path} is not a file that was verified`);
+    return this.#host.bytes(pointer, length).slice();
+  }
+
   tensors() {
     this.#needVerified(this.#call.trlm_assembly_model(this.#assembly));
     return this.#answer().tensors;

@@ -9,8 +9,11 @@ export interface Finding {
   expected?: string; actual?: string;
 }
 
+/** A budget of the registry: the files that count against it may not have more bytes, together or (texts) each. */
+export interface Budget { name: 'model_bytes' | 'text_sidecar_bytes' | 'adapter_stack_bytes'; bytes: number; }
+
 export type AssemblyEvent =
-  | { kind: 'request'; gate: string; path: string; bytes: number | null; mostBytes: number }
+  | { kind: 'request'; gate: string; path: string; bytes: number | null; mostBytes: number; budget: Budget | null }
   | { kind: 'progress'; path: string; received: number; bytes: number | null }
   | { kind: 'file'; path: string; bytes: number; sha256: string; milliseconds: number }
   | { kind: 'refused'; path: string; reason: string }
@@ -29,6 +32,8 @@ export interface OpenOptions {
   registryDigest?: string; entry?: string; registryPath?: string;
   strict?: boolean; allowWeakDigests?: boolean; acceptForeignChecksum?: boolean;
   signal?: AbortSignal;
+  /** Milliseconds without an answer or a byte after which a file is given up; 30,000 unless told otherwise. */
+  patience?: number;
   /** Where bytes come from when it is not a URL: a dropped folder, a test. */
   open?: (path: string, signal: AbortSignal) => Promise<Source>;
 }
@@ -44,6 +49,8 @@ export class Assembly implements AsyncIterable<AssemblyEvent> {
   static open(url: string | URL, options?: OpenOptions): Assembly;
   [Symbol.asyncIterator](): AsyncIterator<AssemblyEvent>;
   readonly report: Report | null;
+  /** A copy of the verified bytes of a file that was opened; rejects where there are none. At any time. */
+  file(path: string): Promise<Uint8Array>;
   /** Once everything passed; reject otherwise: */
   tensors(): Promise<TensorInfo[]>;
   survival(): Promise<{ tensors: SurvivalRow[]; kept: number | null }>;

@@ -55,6 +55,7 @@ const calls = {
   },
   refuse: (missing, why) => told(core.refuse(missing, why)),
   report: () => core.report(),
+  file: (path) => core.file(path),
   tensors: () => core.tensors(),
   survival: () => core.survival(),
   model: (which) => core.model(which),

@@ -146,6 +146,10 @@ public:
     /// What was verified; nothing unless every gate has passed or does not apply.
     [[nodiscard]] std::optional<VerifiedAssembly> verified() const noexcept;
 
+    /// The verified bytes of a file that was opened, for as long as the chain lives; nothing of a
+    /// file that was not opened, or is not the one that was named. O(log n).
+    [[nodiscard]] std::optional<Bytes> file(const std::string& path) const;
+
     /// The registry, once gate 1 has read it; nullptr otherwise.
     [[nodiscard]] const Registry* registry() const noexcept;
 

@@ -54,7 +54,6 @@ function options(): OpenOptions {
     return {
         ...(digest && { registryDigest: digest }),
         ...(entry && { entry }),
-        strict: part('strict', HTMLInputElement).checked,
         allowWeakDigests: part('weak', HTMLInputElement).checked,
         patience: 1000 * part('timeout', HTMLInputElement).valueAsNumber,
     };
@@ -138,9 +137,7 @@ function openAddress(): void {
 }
 
 function openFolder(folder: Folder): void {
-    const source = { open: opener(folder), list: [...folder.files.keys()] };
-    void follow(Assembly.open('', { ...options(), ...source }),
-                folder.name);
+    void follow(Assembly.open('', { ...options(), open: opener(folder) }), folder.name);
 }
 
 function acceptDrops(): void {

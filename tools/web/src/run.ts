@@ -1,7 +1,7 @@
 // What is known of the bundle that is open: the events of the core, added up. No part of the page
 // knows more than this, and nothing here is parsed from a document.
 
-import type { AssemblyEvent, Finding, GateStatus, Report } from 'trlm-adapt-wasm';
+import type { AssemblyEvent, Budget, Finding, GateStatus, Report } from 'trlm-adapt-wasm';
 
 import { gates } from './gates.ts';
 
@@ -12,6 +12,8 @@ export interface FileRecord {
     readonly planned: number | null;
     /** More bytes than this are not taken. */
     readonly most: number;
+    /** What it counts against; null for the registry, which has the budgets. */
+    readonly budget: Budget | null;
     received: number;
     milliseconds: number | null;
     sha256: string | null;
@@ -61,8 +63,8 @@ export class Run {
         switch (event.kind) {
             case 'request': {
                 const file = { path: event.path, gate: event.gate, planned: event.bytes,
-                               most: event.mostBytes, received: 0, milliseconds: null,
-                               sha256: null, refused: null };
+                               most: event.mostBytes, budget: event.budget, received: 0,
+                               milliseconds: null, sha256: null, refused: null };
                 this.files.set(event.path, file);
                 this.gate(event.gate).files.push(file);
                 break;

@@ -167,11 +167,11 @@ const cases = {
         failed: { 'model-bytes': ['file_unreadable', model] }, taken: { [model]: 473_824 },
     },
     'a server that does not answer': {
-        faults: { [model]: faults.silent() }, timeout: 1,
+        faults: { [model]: faults.silent() }, timeout: 3,
         failed: { 'model-bytes': ['file_unreadable', model] }, taken: { [model]: 0 },
     },
     'a server that stops in the middle': {
-        faults: { [packages[1]]: faults.stall(0.5) }, timeout: 1,
+        faults: { [packages[1]]: faults.stall(0.5) }, timeout: 3,
         failed: { 'adapter-artifacts': ['file_unreadable', packages[1]] },
     },
     'a server that sends more than was planned': {

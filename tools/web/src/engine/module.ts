@@ -65,7 +65,8 @@ function surroundings(compiled: WebAssembly.Module): WebAssembly.Imports {
     const imports: Record<string, Record<string, () => number>> = {};
     for (const { module, name } of WebAssembly.Module.imports(compiled)) {
         (imports[module] ??= {})[name] = () => {
-            if (name === 'proc_exit') throw new Error('the engine has no memory left');
+            if (name === 'out_of_memory') throw new Error('there is not enough memory for this');
+            if (name === 'proc_exit') throw new Error('the engine has stopped');
             return notThere;
         };
     }

@@ -12,7 +12,8 @@ class Row {
     readonly item: HTMLLIElement;
     private readonly icon = element('span', { class: 'gate-icon' });
     private readonly word = element('span', { class: 'gate-word' });
-    private readonly amount = element('span', { class: 'gate-amount muted' });
+    private readonly amount = element('span');
+    private readonly budget = element('span', { class: 'gate-budget' });
     private readonly time = element('span', { class: 'gate-time muted' });
     private readonly meter = element('div', { class: 'meter', hidden: true }, element('i'));
     private readonly files = element('ul', { class: 'gate-files' });
@@ -26,7 +27,8 @@ class Row {
                             element('span', { class: 'gate-number' }, String(number)),
                             element('strong', {}, gate.title),
                             element('span', { class: 'gate-question muted' }, gate.question)),
-                    this.amount, this.time, this.word),
+                    element('span', { class: 'gate-amount muted' }, this.amount, this.budget),
+                    this.time, this.word),
             this.files);
         this.item = element('li', { 'data-gate': gate.name }, this.details, this.meter);
     }
@@ -45,6 +47,9 @@ class Row {
             : `${count(record.files.length, 'file', 'files')}, ${grouped(received)} of ` +
               `${record.files.some((file) => file.planned === null) ? 'at most ' : ''}` +
               bytesText(allowed);
+        const budget = record.files[0]?.budget;
+        const each = budget?.name === 'text_sidecar_bytes' && record.files.length > 1 ? ' each' : '';
+        this.budget.textContent = budget ? `budget ${grouped(budget.bytes)} (${budget.name})${each}` : '';
         const idle = record.milliseconds === null || status === 'blocked' || status === 'not-applicable';
         this.time.textContent = idle ? '' : duration(record.milliseconds ?? 0);
         this.meter.hidden = record.files.length === 0;
