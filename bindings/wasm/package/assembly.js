@@ -223,22 +223,29 @@ class Transfer {
       const { done, value } = await read();
       if (!(await fed)) return tooMany(bytes);
       if (done) return this.#close();
-      this.#count(value.length);
+      const left = bytes - this.#received;
+      this.#count(Math.min(value.length, left));
       fed = this.#feed(value);
+      // The core takes what belongs to the file; no further piece is waited for.
+      if (value.length > left && !(await fed)) return tooMany(bytes);
     }
   }
 
   /** Nobody has said how large it is: it is gathered up to what is allowed. */
   async #takeOfUnknownSize(read) {
+    const { mostBytes } = this.#wanted;
     const pieces = [];
-    while (this.#received <= this.#wanted.mostBytes) {
+    let tooLong = false;
+    while (!tooLong) {
       const { done, value } = await read();
       if (done) break;
+      const left = mostBytes - this.#received;
+      tooLong = value.length > left;
       pieces.push(value);
-      this.#count(value.length);
+      this.#count(Math.min(value.length, left));
     }
-    if (!(await this.#channel.call('open', [this.#received]))) {
-      return `it has more than ${this.#wanted.mostBytes} bytes, which are allowed`;
+    if (!(await this.#channel.call('open', [this.#received + (tooLong ? 1 : 0)]))) {
+      return tooMany(mostBytes);
     }
     for (const piece of pieces) await this.#feed(piece);
     return this.#close();

@@ -50,7 +50,7 @@ export function closure(names: readonly string[]): Set<string> {
 
 export type PartState = 'waiting' | 'loaded' | 'not-loaded' | 'none';
 
-/** What a person may rely on, and the gates that have to pass first. */
+/** What a person may rely on, and the gates that have to pass first; without its first gate it is not there. */
 export interface Part {
     readonly title: string;
     readonly gates: readonly string[];
@@ -61,7 +61,7 @@ export const parts: readonly Part[] = [
     // The receipt binds the model's manifest and the family beside the evidence itself.
     { title: 'Assembly evidence', gates: ['evidence', 'model-manifest', 'adapter-family'] },
     { title: 'Adapters', gates: ['adapter-artifacts'] },
-    { title: 'Adapted model', gates: ['diagnostics'] },
+    { title: 'Adapted model', gates: ['apply', 'diagnostics', 'evidence'] },
 ];
 
 /** A part is loaded only when every gate that it depends on has passed. */
@@ -69,6 +69,5 @@ export function stateOf(part: Part, statuses: ReadonlyMap<string, GateStatus>): 
     const needed = [...closure(part.gates)].map((name) => statuses.get(name) ?? 'pending');
     if (needed.some((status) => status === 'failed' || status === 'blocked')) return 'not-loaded';
     if (needed.some((status) => status === 'pending')) return 'waiting';
-    const own = part.gates.map((name) => statuses.get(name));
-    return own.every((status) => status === 'not-applicable') ? 'none' : 'loaded';
+    return statuses.get(part.gates[0] ?? '') === 'not-applicable' ? 'none' : 'loaded';
 }

@@ -225,7 +225,9 @@ for (const [name, each] of Object.entries(cases)) {
 
         const evidenceHolds = ['registry', 'module-plan', 'model-bytes', 'model-manifest', 'assembly-receipt',
                                'evidence', 'adapter-family'].every((gate) => expected.get(gate) === 'passed');
-        assert.equal((await visit.parts())['Assembly evidence'], evidenceHolds ? 'loaded' : 'not-loaded');
+        const parts = await visit.parts();
+        assert.equal(parts['Assembly evidence'], evidenceHolds ? 'loaded' : 'not-loaded');
+        assert.equal(parts['Adapted model'], 'not-loaded');
         assert.equal(await visit.page.locator('#text, #tensors').filter({ visible: true }).count(), 0);
 
         const report = JSON.parse(await visit.report());
