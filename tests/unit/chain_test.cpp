@@ -256,3 +256,31 @@ TEST_CASE("what a chain verified can be applied") {
     REQUIRE(verified->plan != nullptr);
     CHECK(verified->plan->state == chain.report().state);
 }
+
+TEST_CASE("a chain gives out the files that it verified, and no others") {
+    std::map<std::string, Bytes> files = ExampleBundle::get().files();
+    std::vector<std::byte> changed;
+    std::string model;
+    Chain chain;
+    while (chain.wanted() != nullptr) {
+        const std::string path = chain.wanted()->path;
+        CHECK_FALSE(chain.file(path).has_value());
+        if (chain.wanted()->gate == Gate::model_bytes) {
+            model = path;
+            changed.assign(files.at(path).begin(), files.at(path).end());
+            changed.back() ^= std::byte{1};
+            files[path] = changed;
+        }
+        feed(chain, files, 1'000'000);
+    }
+    const std::vector<std::string>& opened = chain.report().opened;
+    for (const auto& [path, content] : files) {
+        CAPTURE(path);
+        const bool was_opened = std::find(opened.begin(), opened.end(), path) != opened.end();
+        const auto file = chain.file(path);
+        REQUIRE(file.has_value() == (was_opened && path != model));
+        if (file) CHECK(std::equal(file->begin(), file->end(), content.begin(), content.end()));
+    }
+    CHECK_FALSE(chain.file("").has_value());
+    CHECK_FALSE(chain.file("../" + model).has_value());
+}
