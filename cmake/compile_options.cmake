@@ -21,9 +21,8 @@ function(trlm_adapt_compile_options target)
 endfunction()
 
 # A defect that is left should end the program before it does harm (docs/security.md): set for the
-# whole directory, so that a precompiled header is compiled alike. WebAssembly has its own walls: its
-# stack of returns is out of reach, and code is no data.
-if(TRLM_ADAPT_HARDEN AND NOT EMSCRIPTEN)
+# whole directory, so that a precompiled header is compiled alike.
+if(TRLM_ADAPT_HARDEN)
   add_compile_definitions($<$<COMPILE_LANGUAGE:CXX>:_GLIBCXX_ASSERTIONS>)
   add_compile_options(-fstack-protector-strong)
   # The sanitizers replace what these would check, and glibc checks nothing without optimization.
