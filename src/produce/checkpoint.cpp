@@ -54,6 +54,18 @@ bool is_derived(std::string_view name) {
     return name.ends_with(".rotary_emb.inv_freq");
 }
 
+/// What is absent from a config.json has the value that Hugging Face's own configuration gives it.
+struct UsualValues {
+    std::uint32_t context = 2048;
+    std::optional<std::uint32_t> kv_head_count = {};  // as many as heads
+    std::optional<double> window = {};                // the whole context
+};
+
+constexpr UsualValues usual_of_llama{};
+constexpr UsualValues usual_of_mistral{131'072, 8, 4096};
+constexpr double usual_theta = 10'000;
+constexpr double usual_epsilon = 1e-6;
+
 /// The network that a config.json describes, and what it names beside.
 struct Configuration {
     ModelShape shape;
@@ -73,6 +85,7 @@ public:
         judge_rotation();
         Configuration configuration;
         read_shape(configuration.shape);
+        judge_window(configuration.shape.max_context);
         configuration.tied = fields_.flag("tie_word_embeddings", false);
         configuration.special = {token_id("bos_token_id"), token_id("eos_token_id"),
                                  token_id("pad_token_id"), token_id("unk_token_id")};
@@ -95,7 +108,9 @@ private:
             }
             return;
         }
-        if (*type != "llama" && *type != "mistral") {
+        if (*type == "mistral") {
+            usual_ = usual_of_mistral;
+        } else if (*type != "llama") {
             refuse("model_type",
                    fmt::format("the architecture is {}; only models of the LLaMA shape (model_type "
                                "llama or mistral) can be converted",
@@ -130,13 +145,17 @@ private:
                                "F32, F16 or BF16",
                                shown(*quantization)));
         }
-        const auto window = fields_.number("sliding_window");
-        const auto context = fields_.number("max_position_embeddings");
-        if (window && (!context || *window < *context)) {
-            refuse("sliding_window",
-                   fmt::format("attention looks back over {} tokens only (sliding_window), but "
-                               "SLM1's over the whole context",
-                               *window));
+    }
+
+    void judge_window(std::uint32_t context) {
+        constexpr std::string_view key = "sliding_window";
+        // Unlike null, a key that is absent leaves the usual window.
+        const auto window = document_.contains(key) ? fields_.number(key) : usual_.window;
+        if (window && *window < context) {
+            refuse(key, fmt::format("attention looks back over {} tokens only (sliding_window), "
+                                    "but SLM1's over the whole context; a model that needs no "
+                                    "window says null",
+                                    *window));
         }
     }
 
@@ -158,60 +177,72 @@ private:
                 fields_.wrong(key, "an object or null");
                 continue;
             }
+            judge_rotated_part(JsonFields(*scaling, findings_, json_pointer({}, key)));
             const std::string type = rope_type(*scaling);
             if (type == "default") continue;
             refuse(key, fmt::format("RoPE is scaled ({} {}), but SLM1 has plain RoPE; a model that "
                                     "needs it cannot be converted",
                                     key, type));
         }
-        const auto part = fields_.number("partial_rotary_factor");
-        if (part && *part != 1) {
-            refuse(
-                "partial_rotary_factor",
-                fmt::format("RoPE turns {} of each head only, but SLM1's turns all of it", *part));
-        }
+        judge_rotated_part(fields_);
+    }
+
+    static void judge_rotated_part(const JsonFields& fields) {
+        constexpr std::string_view key = "partial_rotary_factor";
+        const auto part = fields.number(key);
+        if (!part || *part == 1) return;
+        fields.add(
+            FindingCode::unsupported_source, key,
+            fmt::format("RoPE turns {} of each head only, but SLM1's turns all of it", *part), "1",
+            fmt::format("{}", *part));
     }
 
     /// A positive number that an f32 can hold.
-    [[nodiscard]] float positive(std::string_view key, double otherwise) const {
-        const auto value = fields_.number(key);
+    [[nodiscard]] static float positive(const JsonFields& fields, std::string_view key,
+                                        double otherwise) {
+        const auto value = fields.number(key);
         if (!value) return static_cast<float>(otherwise);
         const auto rounded = static_cast<float>(*value);
         if (std::isfinite(rounded) && rounded > 0) return rounded;
-        fields_.wrong(key, "above 0 and finite as an f32");
+        fields.wrong(key, "above 0 and finite as an f32");
         return static_cast<float>(otherwise);
     }
 
+    /// Newer configurations have it in rope_parameters; where both say it, they say the same.
     [[nodiscard]] float rope_theta() {
-        constexpr double usual = 10000;
+        constexpr std::string_view key = "rope_theta";
+        const float theta = positive(fields_, key, usual_theta);
         const Json* const parameters = fields_.find("rope_parameters");
-        if (parameters == nullptr || !parameters->is_object() || fields_.find("rope_theta")) {
-            return positive("rope_theta", usual);
-        }
+        if (parameters == nullptr || !parameters->is_object()) return theta;
         const JsonFields inner(*parameters, findings_, "/rope_parameters");
-        const auto value = static_cast<float>(inner.number("rope_theta").value_or(usual));
-        if (std::isfinite(value) && value > 0) return value;
-        inner.wrong("rope_theta", "above 0 and finite as an f32");
-        return value;
+        if (inner.find(key) == nullptr) return theta;
+        const float inner_theta = positive(inner, key, usual_theta);
+        if (fields_.find(key) != nullptr && inner_theta != theta) {
+            inner.wrong(key, fmt::format("{}, as the other {} is", theta, key));
+        }
+        return inner_theta;
     }
 
     void read_shape(ModelShape& shape) {
-        // What may be absent has the value that Hugging Face's LlamaConfig gives it.
-        constexpr std::uint32_t usual_context = 2048;
-        constexpr double usual_epsilon = 1e-6;
         shape.vocab_size = fields_.required_count("vocab_size");
         shape.hidden_size = fields_.required_count("hidden_size");
         shape.ffn_size = fields_.required_count("intermediate_size");
         shape.layer_count = fields_.required_count("num_hidden_layers");
         shape.head_count = fields_.required_count("num_attention_heads");
-        shape.kv_head_count = fields_.count("num_key_value_heads").value_or(shape.head_count);
-        shape.max_context = fields_.count("max_position_embeddings").value_or(usual_context);
+        shape.kv_head_count = kv_head_count(shape.head_count);
+        shape.max_context = fields_.count("max_position_embeddings").value_or(usual_.context);
         shape.rope_theta = rope_theta();
-        shape.rms_norm_epsilon = positive("rms_norm_eps", usual_epsilon);
+        shape.rms_norm_epsilon = positive(fields_, "rms_norm_eps", usual_epsilon);
         const auto head_dim = fields_.count("head_dim");
         if (shape.head_count == 0) return;
         shape.head_dim = head_dim.value_or(shape.hidden_size / shape.head_count);
         judge_shape(shape, head_dim.has_value());
+    }
+
+    [[nodiscard]] std::uint32_t kv_head_count(std::uint32_t head_count) const {
+        constexpr std::string_view key = "num_key_value_heads";
+        if (!document_.contains(key)) return usual_.kv_head_count.value_or(head_count);
+        return fields_.count(key).value_or(head_count);
     }
 
     void judge_shape(const ModelShape& shape, bool head_dim_given) {
@@ -239,7 +270,7 @@ private:
     [[nodiscard]] std::optional<std::uint32_t> token_id(std::string_view key) const {
         const Json* const value = fields_.find(key);
         if (value == nullptr) return std::nullopt;
-        if (value->is_number_integer() && value->get<std::int64_t>() < 0) return std::nullopt;
+        if (value->is_number_integer() && !value->is_number_unsigned()) return std::nullopt;
         if (value->is_array() && !value->empty()) {
             const Json first = {{key, value->front()}};
             return JsonFields(first, findings_).id(key);
@@ -250,6 +281,7 @@ private:
     const Json& document_;
     Findings& findings_;
     JsonFields fields_;
+    UsualValues usual_ = usual_of_llama;
 };
 
 }  // namespace

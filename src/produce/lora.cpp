@@ -39,6 +39,11 @@ bool names_module(std::string_view name, std::string_view module) {
            module[module.size() - name.size() - 1] == '.';
 }
 
+bool names_any(const std::vector<std::string>& names, std::string_view module) {
+    return std::ranges::any_of(names,
+                               [&](const std::string& name) { return names_module(name, module); });
+}
+
 /// Values for the modules that a name matches, the first match first.
 template <class T>
 using Pattern = std::vector<std::pair<std::string, T>>;
@@ -59,7 +64,8 @@ struct Configuration {
     Pattern<std::uint32_t> ranks;
     Pattern<double> alphas;
     std::optional<std::vector<std::string>> targets;  // module names, where they are a list
-    std::optional<std::set<std::uint64_t>> layers;    // layers_to_transform
+    std::vector<std::string> excluded;                // exclude_modules
+    std::set<std::uint64_t> layers;                   // layers_to_transform; none means all
 
     [[nodiscard]] std::uint32_t rank_of(std::string_view module) const {
         return value_for(ranks, module, rank);
@@ -70,6 +76,14 @@ struct Configuration {
         const double r = rank_of(module);
         return static_cast<float>(value_for(alphas, module, alpha) /
                                   (rank_stabilized ? std::sqrt(r) : r));
+    }
+
+    /// Whether `targets`, which must be there, and the other two choose the module.
+    [[nodiscard]] bool chooses(std::string_view module) const {
+        return names_any(*targets, module) && !names_any(excluded, module) &&
+               (layers.empty() || std::ranges::any_of(layers, [&](std::uint64_t layer) {
+                    return module.starts_with(fmt::format("model.layers.{}.", layer));
+                }));
     }
 };
 
@@ -290,29 +304,34 @@ private:
     }
 
     void read_targets(Configuration& configuration) {
-        const Json* const targets = fields_.find("target_modules");
-        if (targets != nullptr && targets->is_array()) {
-            auto& names = configuration.targets.emplace();
-            for (const Json& name : *targets) {
-                if (name.is_string()) names.push_back(name.get<std::string>());
-            }
-            if (names.size() != targets->size()) {
-                fields_.wrong("target_modules", "a list of names, or one text");
-            }
-        } else if (targets != nullptr && !targets->is_string()) {
-            fields_.wrong("target_modules", "a list of names, or one text");
-        }
+        configuration.targets = module_names("target_modules");
+        configuration.excluded =
+            module_names("exclude_modules").value_or(std::vector<std::string>());
+        const Json* const excluded = fields_.find("exclude_modules");
+        // What a regular expression excludes is not judged.
+        if (excluded != nullptr && excluded->is_string()) configuration.targets.reset();
         const Json* const layers = fields_.find("layers_to_transform");
         if (layers == nullptr) return;
-        auto& numbers = configuration.layers.emplace();
         const Json list = layers->is_array() ? *layers : Json::array({*layers});
         for (const Json& layer : list) {
-            if (layer.is_number_unsigned()) numbers.insert(layer.get<std::uint64_t>());
+            if (!layer.is_number_unsigned()) {
+                fields_.wrong("layers_to_transform", "a whole number or a list of them");
+                return;
+            }
+            configuration.layers.insert(layer.get<std::uint64_t>());
         }
-        if (numbers.empty() && !list.empty()) {
-            fields_.wrong("layers_to_transform", "a whole number or a list of them");
-        }
-        if (numbers.empty()) configuration.layers.reset();
+    }
+
+    /// Nothing where the names are one text, which is a regular expression or a word for all.
+    [[nodiscard]] std::optional<std::vector<std::string>> module_names(std::string_view key) const {
+        const Json* const value = fields_.find(key);
+        if (value == nullptr || value->is_string()) return std::nullopt;
+        const bool names = value->is_array() && std::ranges::all_of(*value, [](const Json& name) {
+                               return name.is_string();
+                           });
+        if (names) return value->get<std::vector<std::string>>();
+        fields_.wrong(key, "a list of names, or one text");
+        return std::nullopt;
     }
 
     const Json& document_;
@@ -355,6 +374,7 @@ public:
         gather_factors();
         for (auto& [index, factors] : factors_)
             judge_shapes(factors);
+        judge_orientation();
         if (configured_) {
             judge_ranks();
             judge_targets();
@@ -506,6 +526,23 @@ private:
             fmt::format("{} and {}", dims_text(a), dims_text(b)));
     }
 
+    /// A file's factors are all those of the matrices, or all those of the transposed ones.
+    void judge_orientation() {
+        if (!transposed()) return;
+        for (auto& [index, factors] : factors_) {
+            if (!factors.sound || factors.transposed) continue;
+            factors.sound = false;
+            const Shape& shape = expected_[index].shape;
+            add(FindingCode::tensor_shape_differs, factors.module,
+                fmt::format(
+                    "lora_A is {} and lora_B {}, but other factors of the file are those of "
+                    "transposed matrices (fan_in_fan_out); save the adapter anew",
+                    dims_text(factors.a->dims), dims_text(factors.b->dims)),
+                fmt::format("[r, {}] and [{}, r]", shape.rows(), shape.cols()),
+                fmt::format("{} and {}", dims_text(factors.a->dims), dims_text(factors.b->dims)));
+        }
+    }
+
     bool is_matrix(const SafetensorsTensor& tensor) {
         if (!is_convertible(tensor.dtype)) {
             add(FindingCode::unsupported_dtype, tensor.name,
@@ -554,19 +591,16 @@ private:
     /// What the configuration targets is there, and nothing else is.
     void judge_targets() {
         if (!configuration_.targets) return;
-        const auto targeted = [&](const std::string& module) {
-            return std::ranges::any_of(*configuration_.targets, [&](const std::string& name) {
-                return names_module(name, module);
-            });
-        };
         for (const auto& [module, index] : modules_) {
-            const auto found = factors_.find(index);
-            const bool wanted = targeted(module) && expected_[index].shape.rank == 2;
-            if (found != factors_.end() && !wanted) {
+            const bool found = factors_.contains(index);
+            const bool wanted = expected_[index].shape.rank == 2 && configuration_.chooses(module);
+            if (found == wanted) continue;
+            if (found) {
                 add(FindingCode::unexpected_tensor, module,
-                    fmt::format("target_modules of {} does not name this module",
+                    fmt::format("by {} this module is not adapted (target_modules, "
+                                "exclude_modules, layers_to_transform)",
                                 configuration_name));
-            } else if (found == factors_.end() && wanted && in_chosen_layer(module)) {
+            } else {
                 add(FindingCode::missing_tensor, module,
                     fmt::format("target_modules of {} names this module, but the file has no LoRA "
                                 "of it; use the base that the LoRA was trained on",
@@ -575,19 +609,13 @@ private:
         }
     }
 
-    [[nodiscard]] bool in_chosen_layer(std::string_view module) const {
-        if (!configuration_.layers) return true;
-        return std::ranges::any_of(*configuration_.layers, [&](std::uint64_t layer) {
-            return module.starts_with(fmt::format("model.layers.{}.", layer));
-        });
-    }
-
     // ------------------------------------------------------------------------------- values
 
     /// With fan_in_fan_out the factors may be those of the transposed matrices. Where both readings
     /// fit, as they do for square ones, it is PEFT's: B * A is the delta of the linear layer.
     [[nodiscard]] bool transposed() const {
-        return std::ranges::any_of(factors_, [](const auto& f) { return !f.second.direct; });
+        return std::ranges::any_of(
+            factors_, [](const auto& f) { return f.second.sound && !f.second.direct; });
     }
 
     [[nodiscard]] std::vector<float> values_of(const SafetensorsTensor& tensor) {

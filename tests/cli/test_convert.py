@@ -5,20 +5,10 @@ import shutil
 import struct
 
 import support
+from checkpoints import header_of, put
 from support import CANNOT_CHECK, INCOMPATIBLE, INVALID, OK, USAGE, data, read, sha256, vector, write
 
 CHECKPOINT, LORA = data('checkpoint'), data('peft-lora')
-
-
-def header_of(path):
-    raw = read(path)
-    length, = struct.unpack_from('<Q', raw)
-    return json.loads(raw[8:8 + length]), raw[8 + length:]
-
-
-def put(path, header, body, length=None):
-    text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    write(path, struct.pack('<Q', len(text) if length is None else length) + text + body)
 
 
 class Convert(support.Case):
