@@ -453,7 +453,7 @@ private:
             offset = *next;
             if (offset - told < piece_bytes) continue;
             told = offset;
-            if (progress_ && !progress_(offset, file_.size())) return false;
+            if (!goes_on(progress_, offset, file_.size())) return false;
         }
         if (!cut_) judge_sums();
         return true;

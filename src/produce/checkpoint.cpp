@@ -117,7 +117,8 @@ private:
                                *type));
         }
         const Json* const names = fields_.find("architectures");
-        if (names == nullptr || !names->is_array()) return;
+        if (names == nullptr) return;
+        if (!names->is_array()) return fields_.wrong("architectures", "a list");
         const bool known = std::ranges::any_of(*names, [](const Json& name) {
             return name == "LlamaForCausalLM" || name == "MistralForCausalLM";
         });
@@ -533,7 +534,6 @@ private:
 
     /// With a tied output the same values may have been saved under both names.
     [[nodiscard]] bool repeats_embeddings(const SafetensorsTensor& head) const {
-        if (!configuration_.tied) return false;
         const auto embeddings = tensors_.find("model.embed_tokens.weight");
         if (embeddings == tensors_.end()) return false;
         const SafetensorsTensor& other = *embeddings->second.tensor;

@@ -8,6 +8,7 @@
 #include "decode.hpp"
 #include "encode.hpp"
 #include "fp_environment.hpp"
+#include "going_on.hpp"
 #include "guard.hpp"
 #include "kernels/kernels.hpp"
 #include "publish.hpp"
@@ -64,11 +65,6 @@ public:
     [[nodiscard]] std::uint64_t checksum() const noexcept { return hash_.checksum(); }
 
 private:
-    void stop(FindingCode code, std::string message) {
-        if (!stopped_) findings_.add({.code = code, .message = std::move(message)});
-        stopped_ = true;
-    }
-
     /// Once a tensor cannot be stored nothing more is emitted, but all tensors are still checked.
     void emit(Bytes bytes) {
         done_ += bytes.size();
@@ -76,11 +72,11 @@ private:
         if (!findings_.has_errors()) {
             hash_.update(bytes);
             if (!sink_(bytes)) {
-                stop(FindingCode::output_failed, "the new model's bytes could not be handed over");
+                stopped_ = true;  // the sink knows why
                 return;
             }
         }
-        if (progress_ && !progress_(std::min(done_, layout_.file_length), layout_.file_length)) {
+        if (!goes_on(progress_, std::min(done_, layout_.file_length), layout_.file_length)) {
             findings_.add(cancelled_before_publishing());
             stopped_ = true;
         }
@@ -95,7 +91,7 @@ private:
         const ModelTensor& tensor = layout_.tensors[index];
         pad_to(tensor.payload_offset);
         const auto stored = source_.stored ? source_.stored(index) : std::nullopt;
-        if (stored && stored->dtype == tensor.dtype && stored->block_size == tensor.block_size) {
+        if (stored && stored->dtype == tensor.dtype) {
             emit_pieces(stored->payload);
             scales_.assign(stored->scales.begin(), stored->scales.end());
         } else {

@@ -1,6 +1,5 @@
 #include "produce/json_fields.hpp"
 
-#include <cmath>
 #include <limits>
 
 #include <fmt/format.h>
@@ -65,11 +64,9 @@ std::optional<std::uint32_t> JsonFields::id(std::string_view key) const {
 std::optional<double> JsonFields::number(std::string_view key) const {
     const Json* const value = find(key);
     if (value == nullptr) return std::nullopt;
-    if (value->is_number()) {
-        const auto number = value->get<double>();
-        if (std::isfinite(number)) return number;
-    }
-    wrong(key, "a finite number");
+    // `parse_json` lets no number through that is not finite.
+    if (value->is_number()) return value->get<double>();
+    wrong(key, "a number");
     return std::nullopt;
 }
 

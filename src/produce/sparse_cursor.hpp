@@ -20,9 +20,6 @@ public:
     /// Flat index of the element.
     [[nodiscard]] std::uint64_t index() const noexcept { return index_; }
 
-    /// How many elements came before.
-    [[nodiscard]] std::uint64_t ordinal() const noexcept { return ordinal_; }
-
     /// The element's value.
     [[nodiscard]] float value() const noexcept {
         return load<float>(delta_.values, ordinal_ * sizeof(float));

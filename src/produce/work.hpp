@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "going_on.hpp"
 #include "publish.hpp"
 #include "trlm/adapt/progress.hpp"
 #include "trlm/adapt/result.hpp"
@@ -17,7 +18,7 @@ public:
     /// `output_failed` when the caller cancels.
     [[nodiscard]] Status advance(std::uint64_t bytes) {
         done_ += bytes;
-        if (progress_ && !progress_(done_, total_)) return failure(cancelled_before_publishing());
+        if (!goes_on(progress_, done_, total_)) return failure(cancelled_before_publishing());
         return {};
     }
 

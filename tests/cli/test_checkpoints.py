@@ -114,7 +114,8 @@ class Configurations(checkpoints.Case):
     def test_wrong_values(self):
         huge = 2 ** 63
         for changes, pointer in (
-                ({'model_type': 4}, '/model_type'), ({'hidden_act': 1}, '/hidden_act'),
+                ({'model_type': 4}, '/model_type'),
+                ({'architectures': 'LlamaForCausalLM'}, '/architectures'), ({'hidden_act': 1}, '/hidden_act'),
                 ({'attention_bias': 'yes'}, '/attention_bias'), ({'mlp_bias': 0}, '/mlp_bias'),
                 ({'tie_word_embeddings': 1}, '/tie_word_embeddings'),
                 ({'sliding_window': '16'}, '/sliding_window'),
@@ -208,6 +209,15 @@ class Weights(checkpoints.Case):
                      'extra'):
             self.check(dict(checkpoint_tensors(), **{name: values(name, (12, 8))}), INVALID,
                        ('unexpected_tensor', None, name))
+
+    def test_a_tensor_that_is_missing_is_told_of_the_folder_or_the_file(self):
+        tensors = checkpoint_tensors()
+        del tensors['model.norm.weight']
+        self.put_checkpoint(tensors)
+        for source in ('checkpoint', 'checkpoint/model.safetensors'):
+            run = self.convert(source)
+            self.refused(run, INVALID, ('missing_tensor', None, 'model.norm.weight'))
+            self.assertEqual(run.document['findings'][0]['file'], source)
 
     def test_types_without_a_value_that_an_f32_holds(self):
         name = 'model.layers.1.self_attn.v_proj.weight'
@@ -385,6 +395,21 @@ class Tokenizers(checkpoints.Case):
             self.assertEqual(section.merges,
                              [(first + ord('t'), first + ord('h'), 260, 0),
                               (first + ord(' '), 260, 261, 1)])
+
+    def test_special_tokens_in_one_place_or_in_both(self):
+        self.convert_with(self.document)
+        expected = read(self.path('out'))
+        for token in self.document['added_tokens']:
+            self.document['model']['vocab'][token['content']] = token['id']
+        self.assertEqual(self.convert_with(self.document), [])
+        self.assertEqual(read(self.path('out')), expected)
+        # Named by config.json alone they are roles without a text.
+        document = tokenizer()
+        del document['added_tokens']
+        self.assertEqual(self.convert_with(document), [])
+        section = Bpe1(self.path('out'))
+        self.assertEqual((section.bos, section.unk), (256, 259))
+        self.assertEqual(len(section.merges), 2)
 
     def test_a_byte_level_decoder_is_enough(self):
         for pre in (None, {'type': 'Sequence'}, {'type': 'Sequence', 'pretokenizers': []}):

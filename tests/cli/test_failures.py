@@ -41,6 +41,22 @@ class FullDisk(support.Case):
         self.assert_refused(run, CANNOT_CHECK, 'output_failed')
         self.assertEqual(read(self.path('base.adapted.slm')), b'mine')
 
+    def test_what_is_made_is_whole_or_absent_too(self):
+        self.take(data('union.q8_0.slm'), 'union.slm')
+        tuned = self.run_tool('apply', 'base.slm', 'dense.adp1', '-o', 'tuned.slm')
+        self.assertEqual(tuned.code, OK, tuned)
+        before = self.names()
+        for arguments in (['convert', 'base.slm'], ['convert', data('checkpoint')],
+                          ['convert', data('peft-lora'), '--base', 'union.slm'],
+                          ['diff', 'base.slm', 'tuned.slm', '--kind', 'dense'],
+                          ['merge', 'dense.adp1', 'dense.adp1']):
+            for size in (4096, 12_288):
+                run = self.run_json(*arguments, '-o', 'out.adp1',
+                                    preexec_fn=limit_file_size(size))
+                self.assert_refused(run, CANNOT_CHECK, 'output_failed')
+                self.assertEqual(run.document['findings'][0]['file'], 'out.adp1')
+                self.assertEqual(self.names(), before)
+
     def test_no_room_for_the_receipt(self):
         # A small model, and a receipt that names many files with long paths.
         folder = 'a' * 90 + '/' + 'b' * 90

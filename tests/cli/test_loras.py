@@ -198,6 +198,9 @@ class LoraTensors(Loras):
             self.check_tensor(name, None, INVALID, ('missing_tensor', None, name))
 
     def test_no_factors(self):
+        self.check({}, INVALID, ('unexpected_tensor', None, 'extra'),
+                   *[('missing_tensor', None, module % layer) for module in (self.Q, self.UP)
+                     for layer in range(2)], tensors={'extra': values('extra', (2, 8))})
         put_tensors(self.path('lora/adapter_model.safetensors'), {})
         self.configure({'target_modules': 'all-linear'})
         self.refused(self.convert_lora(), INVALID, ('missing_tensor', None))
