@@ -48,7 +48,7 @@ class FullDisk(support.Case):
         before = self.names()
         for arguments in (['convert', 'base.slm'], ['convert', data('checkpoint')],
                           ['convert', data('peft-lora'), '--base', 'union.slm'],
-                          ['diff', 'base.slm', 'tuned.slm', '--kind', 'dense'],
+                          ['diff', 'base.slm', 'tuned.slm', '--kind', 'adp1'],
                           ['merge', 'dense.adp1', 'dense.adp1']):
             for size in (4096, 12_288):
                 run = self.run_json(*arguments, '-o', 'out.adp1',
