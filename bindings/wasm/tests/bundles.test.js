@@ -438,3 +438,37 @@ test('an assembly is iterated once', async () => {
   await assert.rejects(follow(assembly), /once/);
   assembly.close();
 });
+
+// ---------------------------------------------------------------------------------------- memory
+
+test('a model that does not fit in memory is a finding, and none of it is taken', async () => {
+  const bundle = takeBundle();
+  for (const bytes of [3e9, 2 ** 32 + 5]) {
+    change(bundle, plan, (content) => {
+      const document = JSON.parse(content);
+      document.modules.find((module) => module.path === model).bytes = bytes;
+      document.budgets.model_bytes = document.budgets.total_bytes = 2 ** 40;
+      return Buffer.from(JSON.stringify(document));
+    });
+    const sealed = readFileSync(path.join(bundle, plan));
+    change(bundle, registry, (content) => {
+      const document = JSON.parse(content);
+      const [entry] = document.entries;
+      entry.model.bytes = bytes;
+      Object.assign(entry.module_plan, { bytes: sealed.length, digest: sha256(sealed) });
+      document.budgets.model_bytes = 2 ** 40;
+      return Buffer.from(JSON.stringify(document));
+    });
+    const answers = {
+      [model]: (response) => {
+        response.writeHead(200, { 'content-length': bytes });
+        response.write(Buffer.alloc(1000));
+      },
+    };
+    const result = await verifyServed(bundle, { answers });
+    assert.ok(result.codes.includes('out_of_memory'), JSON.stringify(result.report.findings));
+    assert.equal(result.report.exit_code, 5);
+    assert.equal(result.log.at(-1), model);
+    assert.ok(!result.events.some((e) => e.kind === 'progress' && e.path === model));
+  }
+});
