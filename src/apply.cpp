@@ -409,6 +409,13 @@ Findings withdrawn(UndoWriter& undo, Findings why) {
     return why;
 }
 
+/// Has the caller publish what belongs to a model that is complete and has no name yet.
+Status publish_companions(const ApplyOptions& options, const WrittenModel& model,
+                          const Digest& digest) {
+    if (!options.before_publishing) return {};
+    return options.before_publishing({model.report, digest}, model.file);
+}
+
 /// The new model has the digest that the caller expects, if any.
 Status check_expected(const ApplyOptions& options, const Digest& digest) {
     if (!options.expected_digest || *options.expected_digest == digest) return {};
@@ -494,6 +501,9 @@ Result<DigestedReport> apply_to_file(const ApplyPlan& plan, const std::string& p
         if (Status right = check_expected(options, *digest); !right) {
             return failure(std::move(right.error()));
         }
+        if (Status companions = publish_companions(options, *model, *digest); !companions) {
+            return failure(std::move(companions.error()));
+        }
         if (Status published = model->file.commit(replace); !published) {
             return failure(std::move(published.error()));
         }
@@ -516,8 +526,11 @@ Result<UndoableReport> apply_with_undo(const ApplyPlan& plan, const std::string&
         }
         const auto undo_report = undo->finish(*digest);
         if (!undo_report) return failure(undo_report.error());
+        if (Status companions = publish_companions(options, *model, *digest); !companions) {
+            return failure(std::move(companions.error()));
+        }
         // The undo file first: there is no moment at which the model lies there without it.
-        if (Status published = undo->publish(replace); !published) {
+        if (Status published = undo->publish_before(model->file, replace); !published) {
             return failure(std::move(published.error()));
         }
         if (Status published = model->file.commit(replace); !published) {

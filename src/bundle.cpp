@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "bundle_recipe.hpp"
@@ -18,6 +19,7 @@
 #include "trlm/adapt/receipt/assembly.hpp"
 #include "trlm/adapt/receipt/evidence.hpp"
 #include "trlm/adapt/receipt/ledger.hpp"
+#include "unfinished.hpp"
 
 namespace trlm::adapt {
 
@@ -80,48 +82,37 @@ Finding taken_folder(const std::string& path, bool is_folder) {
             .file = path};
 }
 
-/// A folder that appears whole under its name, or not at all.
+/// A folder that appears whole under its name, or not at all. Until then it is called
+/// `.NAME.trlm-XXXXXXXX.tmp`.
 class OutputFolder {
 public:
     static Result<OutputFolder> create(const std::string& path) {
-        std::error_code error;
         fs::path target = fs::path(path).lexically_normal();
         if (!target.has_filename()) target = target.parent_path();
-        if (fs::exists(fs::symlink_status(target, error))) {
-            const bool folder = fs::is_directory(fs::symlink_status(target, error));
-            if (!folder || !fs::is_empty(target, error)) return failure(taken_folder(path, folder));
-        }
-        const fs::path parent = target.has_parent_path() ? target.parent_path() : fs::path(".");
-        std::string name = (parent / ("." + target.filename().string() + ".trlm-XXXXXX")).string();
-        if (::mkdtemp(name.data()) == nullptr) {
-            return failure(
-                output_failed(path, fmt::format("no folder can be made in {}: {}", parent.string(),
-                                                std::generic_category().message(errno))));
-        }
-        // mkdtemp makes it private; a bundle is as open as any folder that is made here.
-        fs::permissions(name,
-                        fs::perms::owner_all | fs::perms::group_read | fs::perms::group_exec |
-                            fs::perms::others_read | fs::perms::others_exec,
-                        error);
-        return OutputFolder(path, std::move(target), std::move(name));
+        OutputFolder folder(path, target.has_parent_path() ? target.parent_path() : fs::path("."),
+                            target.filename().string());
+        if (Status made = folder.make(); !made) return failure(std::move(made.error()));
+        return folder;
     }
 
     OutputFolder(OutputFolder&& other) noexcept
         : path_(std::move(other.path_)),
-          target_(std::move(other.target_)),
-          temporary_(std::exchange(other.temporary_, {})) {}
+          parent_path_(std::move(other.parent_path_)),
+          name_(std::move(other.name_)),
+          temporary_(std::exchange(other.temporary_, {})),
+          parent_(std::move(other.parent_)),
+          lock_(std::move(other.lock_)),
+          folders_(std::move(other.folders_)) {}
     OutputFolder& operator=(OutputFolder&&) = delete;
     ~OutputFolder() {
-        std::error_code ignored;
-        if (!temporary_.empty()) fs::remove_all(temporary_, ignored);
+        if (!temporary_.empty()) remove_tree(parent_.number(), temporary_);
     }
 
-    [[nodiscard]] const std::string& temporary() const noexcept { return temporary_; }
+    [[nodiscard]] std::string temporary() const { return (parent_path_ / temporary_).string(); }
 
-    [[nodiscard]] Status write(const std::string& path, Bytes bytes) const {
-        const fs::path file = fs::path(temporary_) / path;
-        std::error_code error;
-        fs::create_directories(file.parent_path(), error);
+    [[nodiscard]] Status write(const std::string& path, Bytes bytes) {
+        const fs::path file = parent_path_ / temporary_ / path;
+        if (Status made = make_folders(file.parent_path()); !made) return made;
         Result<OutputFile> output = OutputFile::create(file.string(), bytes.size());
         Status written = output ? output->write(bytes) : Status(failure(std::move(output.error())));
         if (written) written = output->commit(/*replace=*/false);
@@ -136,37 +127,122 @@ public:
     }
 
     [[nodiscard]] Status commit() {
-        std::error_code error;
-        for (const auto& entry : fs::recursive_directory_iterator(temporary_, error)) {
-            if (entry.is_directory(error)) synchronize(entry.path());
+        for (const fs::path& folder : folders_) {
+            const Descriptor opened = open_folder(folder.string());
+            if (const int error = opened.valid() ? synchronize(opened.number()) : errno) {
+                return fail("its files cannot be brought to the disk", error);
+            }
         }
-        synchronize(temporary_);
+        if (const int error = synchronize(lock_.number()); error != 0) {
+            return fail("its files cannot be brought to the disk", error);
+        }
         // Replaces an empty folder, and refuses one that was filled meanwhile.
-        if (::rename(temporary_.c_str(), target_.c_str()) != 0) {
+        const int parent = parent_.number();
+        const bool was_there = exists_in(parent, name_);
+        if (::renameat(parent, temporary_.c_str(), parent, name_.c_str()) != 0) {
             if (errno == ENOTEMPTY || errno == EEXIST || errno == ENOTDIR)
                 return failure(taken_folder(path_, errno != ENOTDIR));
-            return failure(output_failed(
-                path_,
-                fmt::format("cannot be renamed: {}", std::generic_category().message(errno))));
+            return fail("cannot be renamed", errno);
+        }
+        if (const int error = synchronize(parent); error != 0) {
+            take_back(was_there);
+            return fail("its name cannot be brought to the disk", error);
         }
         temporary_.clear();
-        synchronize(target_.has_parent_path() ? target_.parent_path() : fs::path("."));
         return {};
     }
 
 private:
-    OutputFolder(std::string path, fs::path target, std::string temporary)
-        : path_(std::move(path)), target_(std::move(target)), temporary_(std::move(temporary)) {}
+    OutputFolder(std::string path, fs::path parent_path, std::string name)
+        : path_(std::move(path)), parent_path_(std::move(parent_path)), name_(std::move(name)) {}
 
-    /// Brings a folder's names to the disk, where the file system can.
-    static void synchronize(const fs::path& folder) {
-        const Descriptor descriptor(::open(folder.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECTORY));
-        if (descriptor.valid()) (void)::fsync(descriptor.number());
+    [[nodiscard]] tl::unexpected<Findings> fail(std::string_view what, int error) const {
+        return failure(output_failed(
+            path_, fmt::format("{}: {}", what, std::generic_category().message(error))));
     }
 
-    std::string path_;
-    fs::path target_;
-    std::string temporary_;
+    [[nodiscard]] static bool exists_in(int parent, const std::string& name) noexcept {
+        struct stat status {};
+        return ::fstatat(parent, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
+    }
+
+    [[nodiscard]] Status make() {
+        parent_ = open_folder(parent_path_.string());
+        if (!parent_.valid()) {
+            return fail(fmt::format("the folder {} cannot be opened", parent_path_.string()),
+                        errno);
+        }
+        tidy_folder(parent_.number());
+        if (Status is_free = check_free(); !is_free) return is_free;
+        constexpr int attempts = 100;
+        bool can_be_locked = true;
+        for (int attempt = 0; attempt < attempts; ++attempt) {
+            const std::string key = random_key(can_be_locked);
+            if (key.empty()) return fail("there are no random numbers", errno);
+            std::string made =
+                unfinished_name(name_, key, new_ending, longest_name(parent_.number()));
+            if (::mkdirat(parent_.number(), made.c_str(), 0777) != 0) {
+                if (errno == EEXIST) continue;
+                return fail(fmt::format("no folder can be made in {}", parent_path_.string()),
+                            errno);
+            }
+            temporary_ = std::move(made);
+            lock_ = open_folder(temporary());
+            if (!lock_.valid()) return fail("its folder cannot be opened", errno);
+            if (!can_be_locked) return {};
+            const Locking claimed = claim(lock_.number());
+            if (claimed == Locking::locked) return {};
+            remove_tree(parent_.number(), temporary_);
+            can_be_locked = claimed != Locking::impossible;
+        }
+        return fail("no free temporary name was found", EEXIST);
+    }
+
+    /// The name is free, or that of an empty folder.
+    [[nodiscard]] Status check_free() const {
+        struct stat status {};
+        if (::fstatat(parent_.number(), name_.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
+            if (errno == ENOENT) return {};
+            return fail("it cannot be told whether it exists", errno);
+        }
+        if (!S_ISDIR(status.st_mode)) return failure(taken_folder(path_, false));
+        const std::optional<bool> empty = is_empty_folder(parent_.number(), name_);
+        if (!empty) return fail("cannot be listed", errno);
+        if (!*empty) return failure(taken_folder(path_, true));
+        return {};
+    }
+
+    /// Makes the folders of a bundle that are still missing.
+    [[nodiscard]] Status make_folders(const fs::path& folder) {
+        const fs::path root = parent_path_ / temporary_;
+        if (folder == root || std::find(folders_.begin(), folders_.end(), folder) != folders_.end())
+            return {};
+        if (Status above = make_folders(folder.parent_path()); !above) return above;
+        if (::mkdirat(AT_FDCWD, folder.c_str(), 0777) != 0 && errno != EEXIST) {
+            return fail(fmt::format("no folder {} can be made in it", folder.filename().string()),
+                        errno);
+        }
+        folders_.push_back(folder);
+        return {};
+    }
+
+    /// Takes the name away again; an empty folder that had it comes back.
+    void take_back(bool was_there) noexcept {
+        const int parent = parent_.number();
+        if (::renameat(parent, name_.c_str(), parent, temporary_.c_str()) != 0) {
+            temporary_.clear();  // it stays
+        } else if (was_there) {
+            (void)::mkdirat(parent, name_.c_str(), 0777);
+        }
+    }
+
+    std::string path_;  // as the caller gave it, for findings
+    fs::path parent_path_;
+    std::string name_;
+    std::string temporary_;  // in the parent; empty once it is gone
+    Descriptor parent_;
+    Descriptor lock_;                // of the temporary folder
+    std::vector<fs::path> folders_;  // made in it
 };
 
 // ---------------------------------------------------------------------------------------- builder

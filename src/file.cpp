@@ -1,17 +1,6 @@
 #include "trlm/adapt/file.hpp"
 
-#include <dirent.h>
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#if defined(__APPLE__)
-#include <sys/random.h>
-#endif
-
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <cerrno>
 #include <cstdio>
@@ -21,8 +10,15 @@
 #include <system_error>
 #include <utility>
 
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include "descriptor.hpp"
 #include "guard.hpp"
+#include "unfinished.hpp"
 
 namespace trlm::adapt {
 namespace {
@@ -131,9 +127,12 @@ void MappedFile::release() const noexcept {
 struct OutputFile::State {
     std::string path;       // as the caller gave it, for findings
     std::string name;       // in the folder
+    std::string key;        // in the names of what is not finished
     std::string temporary;  // in the folder; empty once it is gone
     Descriptor folder;
     Descriptor file;
+    Descriptor lock;    // of the file once that is closed
+    Previous previous;  // what had the name
     std::uint64_t reserved = 0;
     std::uint64_t written = 0;
     std::uint64_t on_its_way = 0;      // bytes that the system was told to bring to the disk
@@ -152,6 +151,23 @@ struct OutputFile::State {
         temporary.clear();
     }
 
+    /// Takes the new file's name away again, with the old file in its place if there was one.
+    /// Returns the error, or 0.
+    [[nodiscard]] int take_back() noexcept {
+        if (previous.is_kept()) return previous.bring_back();
+        return ::unlinkat(folder.number(), name.c_str(), 0) == 0 ? 0 : errno;
+    }
+
+    /// False when the new file has replaced one that was not kept.
+    [[nodiscard]] bool can_be_taken_back() const noexcept {
+        return !replaced || previous.is_kept();
+    }
+
+    [[nodiscard]] Status make_temporary(const std::string& folder_path);
+    /// `last`: the file that is committed last, when there are several.
+    [[nodiscard]] Status commit(bool replace, const State* last);
+    [[nodiscard]] int give_name(bool replace, const State* last);
+
     [[nodiscard]] tl::unexpected<Findings> fail(std::string_view what, int error) {
         failed = true;
         return failure(file_finding(FindingCode::output_failed, path,
@@ -166,58 +182,11 @@ struct OutputFile::State {
 
 namespace {
 
-constexpr std::string_view temporary_prefix = ".";
-constexpr std::string_view temporary_suffix = ".trlm-XXXXXXXX.tmp";
-constexpr std::size_t random_characters = 8;
-
 /// The folder of `path` and the name in it; "." for a path without a folder.
 std::pair<std::string, std::string> split_path(const std::string& path) {
     const std::size_t slash = path.rfind('/');
     if (slash == std::string::npos) return {".", path};
     return {slash == 0 ? "/" : path.substr(0, slash), path.substr(slash + 1)};
-}
-
-/// Longest name that the folder's file system takes.
-std::size_t longest_name(int folder) noexcept {
-    const long longest = ::fpathconf(folder, _PC_NAME_MAX);
-    return longest > 0 ? static_cast<std::size_t>(longest) : 255;
-}
-
-/// `name` cut to at most `size` bytes, not inside a UTF-8 sequence.
-std::string cut_name(const std::string& name, std::size_t size) {
-    if (name.size() <= size) return name;
-    while (size > 0 && (static_cast<unsigned char>(name[size]) & 0xC0) == 0x80)
-        --size;
-    return name.substr(0, size);
-}
-
-/// `.NAME.trlm-XXXXXXXX.tmp` with random characters; empty when the machine has none to give.
-std::string temporary_name(const std::string& name, std::size_t longest) {
-    std::array<unsigned char, random_characters> random{};
-    if (::getentropy(random.data(), random.size()) != 0) return {};
-    const std::size_t added = temporary_prefix.size() + temporary_suffix.size();
-    std::string result(temporary_prefix);
-    result += cut_name(name, longest > added ? longest - added : 0);
-    result += temporary_suffix;
-    constexpr std::string_view alphabet = "0123456789abcdefghijklmnopqrstuv";
-    const std::size_t first = result.find("XXXXXXXX", result.size() - temporary_suffix.size());
-    for (std::size_t i = 0; i < random_characters; ++i) {
-        result[first + i] = alphabet[random[i] % alphabet.size()];
-    }
-    return result;
-}
-
-/// Opens a folder so that names in it can be used, and, where it may be read, synchronized.
-Descriptor open_folder(const std::string& folder) noexcept {
-    Descriptor opened(without_interruption(
-        [&] { return ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); }));
-#if defined(O_PATH)
-    // A folder that may be written but not listed.
-    if (!opened.valid() && errno == EACCES) {
-        opened = Descriptor(::open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-    }
-#endif
-    return opened;
 }
 
 /// Asks the file system for room, so that a full disk is found before the work and not after it.
@@ -267,20 +236,6 @@ void start_writing_back(int file, std::uint64_t begin, std::uint64_t end) noexce
 #endif
 }
 
-/// Some file systems have nothing to synchronize and say so.
-bool synchronization_unsupported(int error) noexcept {
-    return error == EINVAL || error == ENOTSUP || error == EBADF || error == EROFS;
-}
-
-/// Brings a file's bytes to the disk; returns the error, or 0.
-int synchronize(int file) noexcept {
-#if defined(__APPLE__)
-    if (::fcntl(file, F_FULLFSYNC) == 0) return 0;  // fsync alone leaves them in the drive's cache
-#endif
-    if (without_interruption([&] { return ::fsync(file); }) == 0) return 0;
-    return synchronization_unsupported(errno) ? 0 : errno;
-}
-
 /// Gives `from` the name `to` in one step unless `to` exists; returns the error, or 0.
 int rename_if_absent(int folder, const char* from, const char* to) noexcept {
 #if defined(__linux__) && defined(RENAME_NOREPLACE)
@@ -307,6 +262,34 @@ OutputFile::OutputFile(OutputFile&& other) noexcept = default;
 OutputFile& OutputFile::operator=(OutputFile&& other) noexcept = default;
 OutputFile::~OutputFile() = default;
 
+Status OutputFile::State::make_temporary(const std::string& folder_path) {
+    const std::size_t longest = longest_name(folder.number());
+    if (name.size() > longest) return fail("the name is too long", ENAMETOOLONG);
+    constexpr int attempts = 100;
+    bool can_be_locked = true;
+    for (int attempt = 0; attempt < attempts; ++attempt) {
+        key = random_key(can_be_locked);
+        if (key.empty()) return fail("there are no random numbers", errno);
+        std::string made = unfinished_name(name, key, new_ending, longest);
+        Descriptor opened(without_interruption([&] {
+            return ::openat(folder.number(), made.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC,
+                            mode_t{0666});
+        }));
+        if (!opened.valid() && errno == EEXIST) continue;
+        if (!opened.valid()) {
+            return fail("no file can be made in the folder " + folder_path, errno);
+        }
+        temporary = std::move(made);
+        file = std::move(opened);
+        if (!can_be_locked) return {};
+        const Locking claimed = claim(file.number());
+        if (claimed == Locking::locked) return {};
+        remove_temporary();
+        can_be_locked = claimed != Locking::impossible;
+    }
+    return fail("no free temporary name was found");
+}
+
 Result<OutputFile> OutputFile::create(const std::string& path, std::uint64_t bytes) {
     return guarded([&]() -> Result<OutputFile> {
         auto state = std::make_unique<State>();
@@ -321,25 +304,10 @@ Result<OutputFile> OutputFile::create(const std::string& path, std::uint64_t byt
         if (!state->folder.valid()) {
             return state->fail("the folder " + folder + " cannot be opened", errno);
         }
-        const std::size_t longest = longest_name(state->folder.number());
-        if (state->name.size() > longest) return state->fail("the name is too long", ENAMETOOLONG);
-
-        constexpr int attempts = 100;
-        for (int attempt = 0; attempt < attempts && !state->file.valid(); ++attempt) {
-            std::string temporary = temporary_name(state->name, longest);
-            if (temporary.empty()) return state->fail("there are no random numbers", errno);
-            state->file = Descriptor(without_interruption([&] {
-                return ::openat(state->folder.number(), temporary.c_str(),
-                                O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, mode_t{0666});
-            }));
-            if (state->file.valid()) {
-                state->temporary = std::move(temporary);
-            } else if (errno != EEXIST) {
-                return state->fail("no file can be made in the folder " + folder, errno);
-            }
+        tidy_folder(state->folder.number());
+        if (Status made = state->make_temporary(folder); !made) {
+            return failure(std::move(made.error()));
         }
-        if (!state->file.valid()) return state->fail("no free temporary name was found");
-
         if (const int error = reserve(state->file.number(), bytes); error != 0) {
             return state->fail("there is no room for " + std::to_string(bytes) + " bytes", error);
         }
@@ -414,59 +382,82 @@ Status OutputFile::synchronize() {
     });
 }
 
+Status OutputFile::State::commit(bool replace, const State* last) {
+    if (failed || temporary.empty()) return fail("cannot be completed after an earlier failure");
+    const bool shorter = written < reserved;
+    if (shorter && without_interruption([&] {
+                       return ::ftruncate(file.number(), static_cast<off_t>(written));
+                   }) != 0) {
+        return fail("cannot be cut to its length", errno);
+    }
+    if (const int error = trlm::adapt::synchronize(file.number()); error != 0) {
+        return fail("cannot be brought to the disk", error);
+    }
+    // Closed before it gets its name: some file systems tell only then that a write has failed. The
+    // copy keeps the lock, as a temporary file without one counts as left behind.
+    lock = Descriptor(::dup(file.number()));
+    if (const int error = file.close(); error != 0) return fail("cannot be closed", error);
+
+    const int error = give_name(replace, last);
+    if (error == EEXIST) {
+        failed = true;
+        return failure(
+            file_finding(FindingCode::usage_error, path, "exists and is not to be replaced"));
+    }
+    if (error != 0) return fail("cannot be given its name", error);
+    temporary.clear();
+
+    if (const int folder_error = trlm::adapt::synchronize(folder.number()); folder_error != 0) {
+        if (can_be_taken_back()) (void)take_back();
+        return fail("its name cannot be brought to the disk", folder_error);
+    }
+    published = true;
+    return {};
+}
+
+/// Returns the error, or 0; EEXIST when there is a file that is not to be replaced.
+int OutputFile::State::give_name(bool replace, const State* last) {
+    const int in = folder.number();
+    if (last != nullptr) previous.note_absence(in, name, last->key);
+    int error = rename_if_absent(in, temporary.c_str(), name.c_str());
+    if (error == 0) return 0;
+    previous.forget();
+    if (error != EEXIST || !replace) return error;
+
+    previous.keep(in, name, last != nullptr ? last->key : key);
+    error = ::renameat(in, temporary.c_str(), in, name.c_str()) == 0 ? 0 : errno;
+    replaced = error == 0;
+    if (!replaced) previous.forget();
+    return error;
+}
+
 Status OutputFile::commit(bool replace) {
-    return guarded([&]() -> Status {
-        State& state = *state_;
-        if (state.failed || state.temporary.empty()) {
-            return state.fail("cannot be completed after an earlier failure");
-        }
-        const int file = state.file.number();
-        const bool shorter = state.written < state.reserved;
-        if (shorter && without_interruption([&] {
-                           return ::ftruncate(file, static_cast<off_t>(state.written));
-                       }) != 0) {
-            return state.fail("cannot be cut to its length", errno);
-        }
-        if (Status synchronized = synchronize(); !synchronized) return synchronized;
-        if (const int error = state.file.close(); error != 0) {
-            return state.fail("cannot be closed", error);
-        }
+    return guarded([&] { return state_->commit(replace, nullptr); });
+}
 
-        const int folder = state.folder.number();
-        const char* const from = state.temporary.c_str();
-        const char* const to = state.name.c_str();
-        int error = rename_if_absent(folder, from, to);
-        if (error == EEXIST && replace) {
-            error = ::renameat(folder, from, folder, to) == 0 ? 0 : errno;
-            state.replaced = error == 0;
-        } else if (error == EEXIST) {
-            state.failed = true;
-            return failure(file_finding(FindingCode::usage_error, state.path,
-                                        "exists and is not to be replaced"));
-        }
-        if (error != 0) return state.fail("cannot be given its name", error);
-        state.temporary.clear();
-
-        if (const int folder_error = trlm::adapt::synchronize(folder); folder_error != 0) {
-            if (!state.replaced) ::unlinkat(folder, to, 0);
-            return state.fail("its name cannot be brought to the disk", folder_error);
-        }
-        state.published = true;
-        return {};
-    });
+Status OutputFile::commit_before(const OutputFile& last, bool replace) {
+    return guarded([&] { return state_->commit(replace, last.state_.get()); });
 }
 
 Status OutputFile::withdraw() {
     return guarded([&]() -> Status {
         State& state = *state_;
         if (!state.published) return {};
-        if (state.replaced) {
+        if (!state.can_be_taken_back()) {
             return state.fail("has replaced the file of this name and stays");
         }
-        if (::unlinkat(state.folder.number(), state.name.c_str(), 0) != 0) {
-            return state.fail("cannot be removed again", errno);
+        if (const int error = state.take_back(); error != 0) {
+            return state.fail("cannot be removed again", error);
         }
         state.published = false;
+        return {};
+    });
+}
+
+Status tidy_up(const std::string& folder) {
+    return guarded([&]() -> Status {
+        const Descriptor opened = open_folder(contains_nul(folder) ? std::string() : folder);
+        if (opened.valid()) tidy_folder(opened.number());
         return {};
     });
 }

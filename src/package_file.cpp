@@ -239,4 +239,12 @@ Status PackageFile::commit(bool replace) {
     return state_->file.commit(replace);
 }
 
+Status PackageFile::commit_before(const PackageFile& last, bool replace) {
+    return state_->file.commit_before(last.state_->file, replace);
+}
+
+Status PackageFile::withdraw() {
+    return state_->file.withdraw();
+}
+
 }  // namespace trlm::adapt

@@ -102,13 +102,18 @@ Status list_folder(Descriptor folder, const std::string& prefix, std::size_t dep
     folder.release();  // the stream owns it now
     const std::unique_ptr<DIR, int (*)(DIR*)> closer(stream, &::closedir);
     const int number = ::dirfd(stream);
-    while (const dirent* const entry = ::readdir(stream)) {
+    errno = 0;
+    for (const dirent* entry = ::readdir(stream); entry != nullptr;
+         errno = 0, entry = ::readdir(stream)) {
         const std::string name = entry->d_name;
         if (name == "." || name == "..") continue;
         if (paths.size() >= most_listed) return refuse("it has more than 1,000,000 files");
         struct stat status {};
-        const bool known = ::fstatat(number, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
-        if (!known || !S_ISDIR(status.st_mode)) {
+        if (::fstatat(number, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
+            if (errno == ENOENT) continue;  // it went away meanwhile
+            return refuse(std::generic_category().message(errno));
+        }
+        if (!S_ISDIR(status.st_mode)) {
             paths.push_back(prefix + name);
             continue;
         }
@@ -121,6 +126,7 @@ Status list_folder(Descriptor folder, const std::string& prefix, std::size_t dep
             return listed;
         }
     }
+    if (errno != 0) return refuse(std::generic_category().message(errno));
     return {};
 }
 

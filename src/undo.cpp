@@ -306,6 +306,10 @@ Status UndoWriter::publish(bool replace) {
     return state_->file.commit(replace);
 }
 
+Status UndoWriter::publish_before(const OutputFile& output, bool replace) {
+    return state_->file.commit_before(output, replace);
+}
+
 Status UndoWriter::withdraw() {
     return state_->file.withdraw();
 }

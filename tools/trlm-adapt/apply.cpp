@@ -5,10 +5,8 @@
 #include <cmath>
 #include <cstdlib>
 #include <map>
-#include <system_error>
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include "inputs.hpp"
 #include "outputs.hpp"
@@ -298,37 +296,21 @@ Result<ReceiptDraft> draft_receipt(const Request& request, const Inputs& inputs)
     return ReceiptDraft{*request.receipt, std::move(*file), std::move(receipt)};
 }
 
-Status publish_receipt(ReceiptDraft draft, const Request& request, const DigestedReport& done) {
+Status publish_receipt(ReceiptDraft& draft, const Request& request, const DigestedReport& done,
+                       const OutputFile& model) {
     draft.receipt.state = done.report.state;
     draft.receipt.output =
         file_ref(folder_of(draft.path), request.output, done.report.bytes, done.digest);
     for (const TensorSurvival& tensor : done.report.tensors)
         draft.receipt.tensors.push_back(record(tensor));
+    const std::string text = write_apply_receipt(draft.receipt);
+    if (Status written = draft.file.write(as_bytes(text)); !written) return written;
+    if (Status named = draft.file.commit_before(model, request.replace); !named) return named;
+    // Two names may be one to the file system: it does not tell "out" from "OUT", say.
     if (same_file(draft.path, request.output)) {
         return failure(usage_error("the receipt and the new model are one file", draft.path));
     }
-    const std::string text = write_apply_receipt(draft.receipt);
-    if (Status written = draft.file.write(as_bytes(text)); !written) return written;
-    return draft.file.commit(request.replace);
-}
-
-/// A file that was written before the receipt failed: removed, unless it replaced another. True
-/// when it is gone.
-bool withdraw(std::string_view what, const std::string& path, bool replaced, Findings& findings) {
-    Finding consequence{.code = FindingCode::output_failed, .file = path};
-    const bool removed = !replaced && ::unlink(path.c_str()) == 0;
-    if (removed) {
-        consequence.message =
-            fmt::format("{} was removed again, as the receipt cannot be written", what);
-    } else if (replaced) {
-        consequence.message =
-            fmt::format("{} has replaced the file of this name and stays, without a receipt", what);
-    } else {
-        consequence.message = fmt::format("{} has no receipt and cannot be removed: {}", what,
-                                          std::generic_category().message(errno));
-    }
-    findings.add(std::move(consequence));
-    return removed;
+    return {};
 }
 
 // ------------------------------------------------------------------------------------- applying
@@ -361,16 +343,19 @@ Result<Applied> write_model_file(const Request& request, const ApplyPlan& plan,
         if (!drafted) return failure(std::move(drafted).error());
         draft = std::move(*drafted);
     }
-    const bool replaces = name_is_taken(request.output);
-    const bool replaces_undo = request.undo && name_is_taken(*request.undo);
-    Result<Applied> applied = write_files(request, plan, options);
-    if (!applied || !draft) return applied;
-    const Status published = publish_receipt(std::move(*draft), request, applied->done);
-    if (published) return applied;
-    Findings findings = published.error();
-    const bool removed = withdraw("the new model", request.output, replaces, findings);
-    // As long as the new model lies there, so does what undoes it.
-    if (removed && request.undo) withdraw("the undo file", *request.undo, replaces_undo, findings);
+    ApplyOptions with_receipt = options;
+    if (draft) {
+        with_receipt.before_publishing = [&](const DigestedReport& done, const OutputFile& model) {
+            return publish_receipt(*draft, request, done, model);
+        };
+    }
+    Result<Applied> applied = write_files(request, plan, with_receipt);
+    if (applied || !draft) return applied;
+    // The receipt of a model that is not there.
+    Findings findings = std::move(applied).error();
+    if (Status withdrawn = draft->file.withdraw(); !withdrawn) {
+        findings.append(std::move(withdrawn).error());
+    }
     return failure(std::move(findings));
 }
 

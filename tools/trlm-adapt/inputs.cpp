@@ -1,6 +1,7 @@
 #include "inputs.hpp"
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
@@ -207,7 +208,9 @@ bool is_folder(const std::string& path) noexcept {
 
 bool name_is_taken(const std::string& path) noexcept {
     struct stat status {};
-    return ::lstat(path.c_str(), &status) == 0;
+    if (::lstat(path.c_str(), &status) == 0) return true;
+    // Of what cannot be looked at it is not known that it is absent.
+    return errno != ENOENT && errno != ENOTDIR && errno != ENAMETOOLONG;
 }
 
 bool is_regular_or_link(const std::string& path) noexcept {

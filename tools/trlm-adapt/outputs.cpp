@@ -39,6 +39,8 @@ Findings check_not_read(std::string_view what, const std::string& target, std::s
 
 Findings check_target(std::string_view what, const std::string& target, bool replace) {
     Findings findings;
+    // What a run that was killed has left must not be in the way.
+    (void)tidy_up(folder_of(target));
     if (is_folder(target) || file_name_of(target).empty()) {
         findings.add(usage_error(fmt::format("{} is a folder; name a file", what), target));
     } else if (!is_folder(folder_of(target))) {

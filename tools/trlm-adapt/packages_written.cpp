@@ -1,9 +1,7 @@
 #include "packages_written.hpp"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
-#include "inputs.hpp"
 #include "trlm/adapt/checksum.hpp"
 
 namespace trlm::adapt::cli {
@@ -11,12 +9,15 @@ namespace trlm::adapt::cli {
 Status publish(const UnnamedPackage& package, const std::optional<UnnamedPackage>& companion,
                bool replace) {
     if (!companion) return package.file->commit(replace);
-    const bool replaces = name_is_taken(companion->path);
-    if (Status named = companion->file->commit(replace); !named) return named;
-    Status named = package.file->commit(replace);
-    if (named || replaces) return named;
-    (void)::unlink(companion->path.c_str());
-    return named;
+    Status named = companion->file->commit_before(*package.file, replace);
+    if (!named) return named;
+    named = package.file->commit(replace);
+    if (named) return named;
+    Findings findings = std::move(named).error();
+    if (Status withdrawn = companion->file->withdraw(); !withdrawn) {
+        findings.append(std::move(withdrawn).error());
+    }
+    return failure(std::move(findings));
 }
 
 Json written_json(const std::string& path, const WrittenPackage& package) {

@@ -16,7 +16,7 @@ struct UnnamedPackage {
 };
 
 /// Gives a package its name, and before it the companion's, where there is one. When the package
-/// cannot have its name, a companion that replaced nothing is removed again.
+/// cannot have its name, the companion is taken back.
 [[nodiscard]] Status publish(const UnnamedPackage& package,
                              const std::optional<UnnamedPackage>& companion, bool replace);
 

@@ -67,6 +67,9 @@ std::string revert_text(const Summary& summary, const Style& style) {
 
 Outcome run_revert(const RevertOptions& options) {
     const std::string output = options.output.value_or(with_ending(options.file, ".reverted"));
+    // An application that was killed may have given one of the two its name and not the other.
+    for (const std::string& path : {options.file, options.undo})
+        (void)tidy_up(folder_of(path));
     Findings findings = check_output(options, output);
     if (findings.has_errors()) return Outcome::failed(std::move(findings));
 

@@ -20,6 +20,23 @@
 #pragma GCC visibility push(default)
 namespace trlm::adapt {
 
+/// What an application did.
+struct ApplyReport {
+    std::uint64_t state = 0;              ///< assembly state
+    std::uint64_t internal_checksum = 0;  ///< of the new model
+    std::uint64_t bytes = 0;              ///< size of the new model
+    bool zero_effect = false;             ///< no stored byte changed
+    std::vector<TensorSurvival> tensors;  ///< per tensor of the stack, when asked for
+    std::optional<double> kept;           ///< of the whole stack, when asked for
+    Findings warnings;                    ///< what an option allowed
+};
+
+/// An application whose result went through a digest.
+struct DigestedReport {
+    ApplyReport report;  ///< what was done
+    Digest digest;       ///< SHA-256 of the new model
+};
+
 /// How a stack is applied.
 struct ApplyOptions {
     Rounding rounding;                   ///< how quantized values are rounded
@@ -31,17 +48,11 @@ struct ApplyOptions {
     std::string simd_target;             ///< see simd.hpp; empty: the best
     /// `value_drift` when the new model has another digest, and nothing is published.
     std::optional<Digest> expected_digest;
-};
-
-/// What an application did.
-struct ApplyReport {
-    std::uint64_t state = 0;              ///< assembly state
-    std::uint64_t internal_checksum = 0;  ///< of the new model
-    std::uint64_t bytes = 0;              ///< size of the new model
-    bool zero_effect = false;             ///< no stored byte changed
-    std::vector<TensorSurvival> tensors;  ///< per tensor of the stack, when asked for
-    std::optional<double> kept;           ///< of the whole stack, when asked for
-    Findings warnings;                    ///< what an option allowed
+    /// Called when the new model is complete and has no name yet, by what writes it to a file: the
+    /// place to publish what belongs to it, such as a receipt, with `OutputFile::commit_before`. A
+    /// failure leaves the model unpublished; so may what comes after, and what was published here
+    /// is then the caller's to withdraw.
+    std::function<Status(const DigestedReport& done, const OutputFile& model)> before_publishing;
 };
 
 /// Takes the next bytes of the new model, in file order; returns false when it cannot.
@@ -65,12 +76,6 @@ using OutputSink = std::function<bool(Bytes)>;
                                                   std::vector<std::byte>& output,
                                                   const ApplyOptions& options = {});
 
-/// An application whose result went through a digest.
-struct DigestedReport {
-    ApplyReport report;  ///< what was done
-    Digest digest;       ///< SHA-256 of the new model
-};
-
 /// Writes the new model to `path`: a temporary file in its folder, fsync, rename, fsync of the
 /// folder. `replace` allows an existing target. On any failure nothing of it remains. While the
 /// digest is computed, another thread, where one can be had, brings the file to the disk.
@@ -85,9 +90,9 @@ struct UndoableReport {
 
 /// The same, and also writes to `undo_path` what turns the new model back into the base, bit for
 /// bit (undo.hpp). The undo file is published before the new model, so that there is no moment at
-/// which the new model lies there without it; on any failure neither remains. `replace` holds for
-/// both; an undo file that has replaced another is not taken back, which is `output_failed` beside
-/// the reason. `options.progress` is told of a second pass, from 0 on. docs/formats.md, section 6
+/// which the new model lies there without it; on any failure neither remains, and what they were to
+/// replace is there again, where the file system has links. `replace` holds for both.
+/// `options.progress` is told of a second pass, from 0 on. docs/formats.md, section 6
 [[nodiscard]] Result<UndoableReport> apply_with_undo(const ApplyPlan& plan, const std::string& path,
                                                      const std::string& undo_path, bool replace,
                                                      const ApplyOptions& options = {});

@@ -39,7 +39,9 @@ private:
 };
 
 /// A file that appears whole under its name, or not at all. Until `commit` it is a temporary file
-/// named `.NAME.trlm-XXXXXXXX.tmp` in the target's folder; the destructor removes it.
+/// named `.NAME.trlm-XXXXXXXX.tmp` in the target's folder; the destructor removes it. What a
+/// process that was killed has left is tidied up by the next that writes into the folder (see
+/// `tidy_up`).
 class OutputFile {
 public:
     /// Creates the temporary file and reserves `bytes` of room. `output_failed` when the folder is
@@ -71,11 +73,18 @@ public:
     [[nodiscard]] Status synchronize();
 
     /// fsync, rename to the target, fsync of its folder. Without `replace` an existing target is
-    /// `usage_error` and stays as it is.
+    /// `usage_error` and stays as it is. A file that is replaced is kept as
+    /// `.NAME.trlm-XXXXXXXX.old`, where the file system has links, until this object is gone.
     [[nodiscard]] Status commit(bool replace);
 
-    /// Takes back what `commit` published: removes the file. `output_failed` when it cannot be
-    /// removed, or when it has replaced another, which cannot be brought back; it stays then.
+    /// The same for one of several files that belong together, of which `last` is committed last,
+    /// into the same folder: should the process be killed before that, what is replaced now gets
+    /// its name back.
+    [[nodiscard]] Status commit_before(const OutputFile& last, bool replace);
+
+    /// Takes back what `commit` published: removes the file, and brings back the one that it has
+    /// replaced. `output_failed` when it cannot be removed, or when the other was not kept; it
+    /// stays then.
     [[nodiscard]] Status withdraw();
 
 private:
@@ -83,6 +92,13 @@ private:
     explicit OutputFile(std::unique_ptr<State> state) noexcept;
     std::unique_ptr<State> state_;
 };
+
+/// Tidies up in a folder after writers that were killed: temporary files and folders that nobody
+/// has locked any more are removed, and a file that they had replaced, without coming to the end,
+/// gets its name back. Nothing else is touched, and nothing of another user's. Every `OutputFile`
+/// does this for its folder; before reading files that were written together it is worth a call.
+/// Gives no findings but `out_of_memory`: what cannot be tidied up stays. O(names in the folder).
+[[nodiscard]] Status tidy_up(const std::string& folder);
 
 /// True when both paths lead to the same existing file.
 [[nodiscard]] bool same_file(const std::string& a, const std::string& b) noexcept;

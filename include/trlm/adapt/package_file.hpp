@@ -65,6 +65,12 @@ public:
     /// Gives the finished file its name, as `OutputFile::commit`.
     [[nodiscard]] Status commit(bool replace);
 
+    /// The same before `last` gets its name, as `OutputFile::commit_before`.
+    [[nodiscard]] Status commit_before(const PackageFile& last, bool replace);
+
+    /// Takes a published package back, as `OutputFile::withdraw`.
+    [[nodiscard]] Status withdraw();
+
 private:
     struct [[gnu::visibility("hidden")]] State;
     explicit PackageFile(std::unique_ptr<State> state) noexcept;

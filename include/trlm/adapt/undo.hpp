@@ -10,6 +10,7 @@
 
 #include "trlm/adapt/bytes.hpp"
 #include "trlm/adapt/digest.hpp"
+#include "trlm/adapt/file.hpp"
 #include "trlm/adapt/progress.hpp"
 #include "trlm/adapt/result.hpp"
 
@@ -82,6 +83,9 @@ public:
 
     /// Gives the finished file its name, as `OutputFile::commit`.
     [[nodiscard]] Status publish(bool replace);
+
+    /// Gives it its name before `output` gets its own, as `OutputFile::commit_before`.
+    [[nodiscard]] Status publish_before(const OutputFile& output, bool replace);
 
     /// Takes a published file back, as `OutputFile::withdraw`.
     [[nodiscard]] Status withdraw();
