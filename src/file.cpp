@@ -418,7 +418,7 @@ Status OutputFile::State::commit(bool replace, const State* last) {
 /// Returns the error, or 0; EEXIST when there is a file that is not to be replaced.
 int OutputFile::State::give_name(bool replace, const State* last) {
     const int in = folder.number();
-    if (last != nullptr) previous.note_absence(in, name, last->key);
+    if (last != nullptr) previous.note_absence(in, name, temporary, last->key);
     int error = rename_if_absent(in, temporary.c_str(), name.c_str());
     if (error == 0) return 0;
     previous.forget();

@@ -125,9 +125,17 @@ int rename_back(int folder, const std::string& note, const std::string& name) no
     return 0;
 }
 
-/// Frees a name that was free before; returns the error, or 0.
+bool is_same_file(int folder, const std::string& a, const std::string& b) noexcept {
+    struct stat first {};
+    struct stat second {};
+    return ::fstatat(folder, a.c_str(), &first, AT_SYMLINK_NOFOLLOW) == 0 &&
+           ::fstatat(folder, b.c_str(), &second, AT_SYMLINK_NOFOLLOW) == 0 &&
+           first.st_dev == second.st_dev && first.st_ino == second.st_ino;
+}
+
+/// Frees a name that was free before, unless something else has it now; returns the error, or 0.
 int free_again(int folder, const std::string& note, const std::string& name) noexcept {
-    if (::unlinkat(folder, name.c_str(), 0) != 0 && errno != ENOENT) return errno;
+    if (is_same_file(folder, note, name) && ::unlinkat(folder, name.c_str(), 0) != 0) return errno;
     (void)::unlinkat(folder, note.c_str(), 0);
     return 0;
 }
@@ -278,21 +286,16 @@ void Previous::keep(int folder, const std::string& name, const std::string& key)
     lock_ = std::move(lock);
 }
 
-void Previous::note_absence(int folder, const std::string& name, const std::string& key) {
+void Previous::note_absence(int folder, const std::string& name, const std::string& temporary,
+                            const std::string& key) {
     const std::size_t longest = longest_name(folder);
     if (name.size() + added_length(free_ending) > longest) return;
     std::string note = unfinished_name(name, key, free_ending, longest);
-    Descriptor lock(without_interruption([&] {
-        return ::openat(folder, note.c_str(), O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC,
-                        mode_t{0600});
-    }));
-    if (!lock.valid()) return;
+    if (::linkat(folder, temporary.c_str(), folder, note.c_str(), 0) != 0) return;
     folder_ = folder;
     name_ = name;
     note_ = std::move(note);
     absent_ = true;
-    lock_ = std::move(lock);
-    if (claim(lock_.number()) != Locking::locked) forget();
 }
 
 int Previous::bring_back() noexcept {

@@ -15,8 +15,7 @@ namespace trlm::adapt {
 inline constexpr std::string_view new_ending = ".tmp";
 /// Old content whose name was given to new content, until all that belongs together has its name.
 inline constexpr std::string_view old_ending = ".old";
-/// An empty file: the name was free before new content got it. Until all that belongs together has
-/// its name, too.
+/// New content whose name was free, under a second name, as long.
 inline constexpr std::string_view free_ending = ".new";
 
 /// Whether something can be locked for as long as its writer lives.
@@ -71,8 +70,9 @@ public:
     /// be, it is not kept.
     void keep(int folder, const std::string& name, const std::string& key);
 
-    /// Notes that nothing is called `name`.
-    void note_absence(int folder, const std::string& name, const std::string& key);
+    /// Notes that nothing is called `name`, which is to be that of the file now called `temporary`.
+    void note_absence(int folder, const std::string& name, const std::string& temporary,
+                      const std::string& key);
 
     [[nodiscard]] bool is_kept() const noexcept { return !note_.empty(); }
 
@@ -87,7 +87,7 @@ private:
     std::string name_;
     std::string note_;  // what the second name or the note is called
     bool absent_ = false;
-    Descriptor lock_;  // without it another process would take the note for a leftover
+    Descriptor lock_;  // without it another process would take old content for a leftover
 };
 
 }  // namespace trlm::adapt

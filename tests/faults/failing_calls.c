@@ -3,6 +3,7 @@
    FAILING_CALLS_LOG=FILE    each call, one line: its name, how often that name was called, its path
    FAILING_CALLS=NAME:N:E    the N-th call of that name fails with errno E
    FAILING_CALLS=NAME:N+:E   that one and all that follow
+   FAILING_CALLS=kill:N      the N-th of all calls ends the process
    FAILING_CALLS=interrupt   each call that a signal can interrupt is interrupted once
    FAILING_CALLS=short:N     no transfer moves more than N bytes
 
@@ -14,6 +15,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -68,6 +70,8 @@ static long first = 0;
 static bool and_all_after = false;
 static int with_error = 0;
 static bool interrupting = false;
+static long deadly = 0; /* of all calls, from 1 on */
+static atomic_long all_calls;
 static size_t longest_transfer = SIZE_MAX;
 static _Thread_local bool was_interrupted = false;
 
@@ -83,6 +87,10 @@ static void read_plan(const char* plan) {
     first = strtol(colon + 1, &end, 10);
     if (length == strlen("short") && strncmp(plan, "short", length) == 0) {
         longest_transfer = (size_t)first;
+        return;
+    }
+    if (length == strlen("kill") && strncmp(plan, "kill", length) == 0) {
+        deadly = first;
         return;
     }
     and_all_after = *end == '+';
@@ -136,6 +144,7 @@ static void note(enum call call, long count, int folder, const char* name) {
 static bool fails(enum call call, bool can_be_interrupted, int folder, const char* name) {
     const int error = errno;
     const long count = atomic_fetch_add(&counts[call], 1) + 1;
+    if (atomic_fetch_add(&all_calls, 1) + 1 == deadly) raise(SIGKILL);
     note(call, count, folder, name);
     errno = error;
     if (interrupting && can_be_interrupted) {
