@@ -412,6 +412,7 @@ Status OutputFile::State::commit(bool replace, const State* last) {
         return fail("its name cannot be brought to the disk", folder_error);
     }
     published = true;
+    if (last == nullptr) previous.forget();
     return {};
 }
 

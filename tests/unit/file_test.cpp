@@ -251,6 +251,35 @@ TEST_CASE("a published file can be taken back, one that has replaced another sta
     check_failure(gone.withdraw(), FindingCode::output_failed, folder.path("gone"));
 }
 
+TEST_CASE("of files that belong together, one that is taken back brings the old one back") {
+    const Folder folder;
+    write_text(folder.path("old"), "before");
+    auto last = OutputFile::create(folder.path("last"), 0);
+    REQUIRE(last);
+    const auto publish = [&](const std::string& name) {
+        auto file = OutputFile::create(folder.path(name), 3);
+        REQUIRE(file);
+        REQUIRE(file->write(as_bytes("new")));
+        REQUIRE(file->commit_before(*last, /*replace=*/true));
+        CHECK(read_text(folder.path(name)) == "new");
+        return std::move(*file);
+    };
+    {
+        auto replacing = publish("old");
+        auto fresh = publish("fresh");
+        REQUIRE(replacing.withdraw());
+        REQUIRE(fresh.withdraw());
+    }
+    CHECK(read_text(folder.path("old")) == "before");
+    {
+        const auto replacing = publish("old");
+        const auto fresh = publish("fresh");
+        REQUIRE(last->commit(/*replace=*/false));
+    }
+    CHECK(folder.names() == Names{"fresh", "last", "old"});
+    CHECK(read_text(folder.path("old")) == "new");
+}
+
 TEST_CASE("a link in the target's place is replaced, what it leads to is not touched") {
     const Folder folder;
     write_text(folder.path("real"), "old");

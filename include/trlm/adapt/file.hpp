@@ -73,18 +73,18 @@ public:
     [[nodiscard]] Status synchronize();
 
     /// fsync, rename to the target, fsync of its folder. Without `replace` an existing target is
-    /// `usage_error` and stays as it is. A file that is replaced is kept as
-    /// `.NAME.trlm-XXXXXXXX.old`, where the file system has links, until this object is gone.
+    /// `usage_error` and stays as it is; so does one that is to be replaced, should anything fail.
     [[nodiscard]] Status commit(bool replace);
 
     /// The same for one of several files that belong together, of which `last` is committed last,
-    /// into the same folder: should the process be killed before that, what is replaced now gets
-    /// its name back.
+    /// into the same folder. The file that is replaced is kept as `.NAME.trlm-XXXXXXXX.old`, where
+    /// the file system has links, until this object is gone; should the process be killed before
+    /// `last` has its name, it gets its own back.
     [[nodiscard]] Status commit_before(const OutputFile& last, bool replace);
 
-    /// Takes back what `commit` published: removes the file, and brings back the one that it has
-    /// replaced. `output_failed` when it cannot be removed, or when the other was not kept; it
-    /// stays then.
+    /// Takes back what was committed: removes the file, and brings back the one that
+    /// `commit_before` has kept. `output_failed` when it cannot be removed, or when it has replaced
+    /// another that was not kept; it stays then.
     [[nodiscard]] Status withdraw();
 
 private:
