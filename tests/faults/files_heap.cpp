@@ -210,12 +210,13 @@ void exhaust_producers(const Sample& sample) {
         });
     }
     const ModelSource source = source_of(sample.model());
-    sample.exhaust_call("convert_model", [&] {
-        return verdict_of(convert_model(source, out, true, {.dtype = Dtype::q4_0}));
-    });
+    ConvertOptions options;
+    options.dtype = Dtype::q4_0;
+    sample.exhaust_call("convert_model",
+                        [&] { return verdict_of(convert_model(source, out, true, options)); });
     sample.exhaust_call("convert_to_memory", [&] {
         std::vector<std::byte> output;
-        return verdict_of(convert_to_memory(source, output, {.dtype = Dtype::f32}));
+        return verdict_of(convert_to_memory(source, output, options));
     });
 }
 
@@ -288,7 +289,9 @@ void exhaust_bundles(const Sample& sample) {
 void exhaust_replay(const Sample& sample) {
     const Package& package = sample.package(0);
     const Stack stack{{&package, 1, "a.adp1"}};
-    const DigestedReport done = *predict(*plan_apply(sample.model(), stack), {.survival = true});
+    ApplyOptions options;
+    options.survival = true;
+    const DigestedReport done = *predict(*plan_apply(sample.model(), stack), options);
     const auto ref = [&](const std::string& name) -> FileRef {
         const std::string content = content_of(sample.path(name));
         return {.path = name, .bytes = content.size(), .digest = sha256(as_bytes(content))};
