@@ -1,7 +1,7 @@
 #pragma once
 // Where memory runs out: a failed allocation leaves a public function as a finding, not as an
-// exception. What catches or throws stands here and in quietly.hpp alone, as there are builds without
-// exceptions: in them a failed allocation ends the program where it happens.
+// exception. What catches or throws stands here and in quietly.hpp alone, as there are builds
+// without exceptions: in them a failed allocation ends the program where it happens.
 
 #include <cstdlib>
 #include <new>
