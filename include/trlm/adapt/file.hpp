@@ -12,7 +12,9 @@
 #pragma GCC visibility push(default)
 namespace trlm::adapt {
 
-/// A regular file mapped for reading.
+/// A regular file mapped for reading. Where somebody shortens it meanwhile, the system ends the
+/// program with SIGBUS at the pages that are gone, unless the host handles that: files that others
+/// may change are read into memory of the host's own, which every reader takes as well.
 class MappedFile {
 public:
     /// `file_missing`; `file_unreadable` for a folder, a device, a pipe, or no permission.
