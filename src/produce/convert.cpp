@@ -84,7 +84,8 @@ private:
 
     void pad_to(std::uint64_t offset) {
         static constexpr std::array<std::byte, region_alignment> zeros{};
-        if (offset > done_) emit(Bytes(zeros).first(static_cast<std::size_t>(offset - done_)));
+        if (offset > done_ && !stopped_)
+            emit(Bytes(zeros).first(static_cast<std::size_t>(offset - done_)));
     }
 
     void write_tensor(std::size_t index) {

@@ -90,7 +90,7 @@ public:
     [[nodiscard]] Status withdraw();
 
 private:
-    struct State;
+    struct [[gnu::visibility("hidden")]] State;
     explicit OutputFile(std::unique_ptr<State> state) noexcept;
     std::unique_ptr<State> state_;
 };
