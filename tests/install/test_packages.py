@@ -260,7 +260,7 @@ class Compiled(Outside):
 
     def judge(self, name, shared, *options):
         """Builds the project and judges its program."""
-        settings = ['CMAKE_BUILD_TYPE', 'CMAKE_CXX_FLAGS',
+        settings = ['CMAKE_BUILD_TYPE', 'TRLM_ADAPT_HARDEN', 'CMAKE_CXX_FLAGS',
                     'CMAKE_CXX_FLAGS_' + cache()['CMAKE_BUILD_TYPE'].upper()]
         launcher = ';'.join([sys.executable, os.path.join(HERE, 'reuse.py'), build])
         target = self.configure(
