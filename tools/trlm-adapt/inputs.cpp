@@ -226,7 +226,8 @@ std::string folder_of(const std::string& path) {
 }
 
 std::string file_name_of(const std::string& path) {
-    return path.substr(path.rfind('/') + 1);
+    const std::size_t slash = path.rfind('/');
+    return slash == path.npos ? path : path.substr(slash + 1);
 }
 
 namespace {
