@@ -499,7 +499,8 @@ std::string tidy_help(const std::string& help) {
     std::istringstream lines(help);
     bool after_empty_line = true;
     for (std::string line; std::getline(lines, line);) {
-        line.erase(line.find_last_not_of(' ') + 1);
+        while (line.ends_with(' '))
+            line.pop_back();
         if (!line.empty() || !after_empty_line) text += wrapped_help_line(line) + '\n';
         after_empty_line = line.empty();
     }
