@@ -116,7 +116,7 @@ public:
         const std::size_t offset = std::min(position == 0 ? 0 : position - 1, text_.size());
         const std::string_view before = text_.substr(0, offset);
         const auto line_end = before.rfind('\n');
-        const std::size_t line_start = line_end == before.npos ? 0 : line_end + 1;
+        const std::size_t line_start = line_end == std::string_view::npos ? 0 : line_end + 1;
         findings_.add(
             {.code = FindingCode::bad_json,
              .message = fmt::format("line {}, column {} is not valid JSON ({}); correct it there",

@@ -18,7 +18,7 @@ std::string shown(const Json& json) {
     if (json.is_structured()) return json.type_name();
     std::string text = json.is_string() ? json.get<std::string>()
                                         : json.dump(-1, ' ', false, Json::error_handler_t::replace);
-    if (text.size() > longest) text.replace(longest, text.npos, "...");
+    if (text.size() > longest) text.replace(longest, std::string::npos, "...");
     return text;
 }
 

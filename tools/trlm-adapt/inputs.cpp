@@ -227,7 +227,7 @@ std::string folder_of(const std::string& path) {
 
 std::string file_name_of(const std::string& path) {
     const std::size_t slash = path.rfind('/');
-    return slash == path.npos ? path : path.substr(slash + 1);
+    return slash == std::string::npos ? path : path.substr(slash + 1);
 }
 
 namespace {
