@@ -54,9 +54,11 @@ public:
     [[nodiscard]] bool allocate(const Allocator& allocator, std::uint64_t count) noexcept {
         clear();
         if (count == 0) return true;
+        // NOLINTBEGIN(bugprone-sizeof-expression): elements may be pointers
         if (count > std::numeric_limits<std::size_t>::max() / 2 / sizeof(T)) return false;
         allocator_ = allocator;
         bytes_ = static_cast<std::size_t>(count) * sizeof(T);
+        // NOLINTEND(bugprone-sizeof-expression)
         data_ = static_cast<T*>(take());
         if (data_ == nullptr) return false;
         size_ = static_cast<std::size_t>(count);
