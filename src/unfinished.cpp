@@ -95,7 +95,7 @@ void remove_tree(int folder, const std::string& name, int depth) {
     (void)::unlinkat(folder, name.c_str(), AT_REMOVEDIR);
 }
 
-bool is_locked(int descriptor) noexcept {
+bool try_to_lock(int descriptor) noexcept {
     return without_interruption([&] { return ::flock(descriptor, LOCK_EX | LOCK_NB); }) == 0;
 }
 
@@ -108,7 +108,7 @@ Descriptor take_leftover(int folder, const std::string& name, bool folders_too) 
     struct stat named {};
     if (!leftover.valid() || ::fstat(leftover.number(), &status) != 0) return Descriptor();
     const bool right_kind = S_ISREG(status.st_mode) || (folders_too && S_ISDIR(status.st_mode));
-    if (!right_kind || status.st_uid != ::geteuid() || !is_locked(leftover.number())) {
+    if (!right_kind || status.st_uid != ::geteuid() || !try_to_lock(leftover.number())) {
         return Descriptor();
     }
     // Somebody else may have been quicker.
@@ -242,7 +242,8 @@ std::size_t longest_name(int folder) noexcept {
 }
 
 Locking claim(int descriptor) noexcept {
-    if (!is_locked(descriptor)) return errno == EWOULDBLOCK ? Locking::taken : Locking::impossible;
+    if (!try_to_lock(descriptor))
+        return errno == EWOULDBLOCK ? Locking::taken : Locking::impossible;
     // Somebody may have locked it before, and removed it.
     struct stat status {};
     const bool removed = ::fstat(descriptor, &status) == 0 && status.st_nlink == 0;
@@ -277,7 +278,7 @@ void Previous::keep(int folder, const std::string& name, const std::string& key)
     Descriptor lock(without_interruption([&] {
         return ::openat(folder, name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     }));
-    if (!lock.valid() || !is_locked(lock.number())) return;
+    if (!lock.valid() || !try_to_lock(lock.number())) return;
     if (::linkat(folder, name.c_str(), folder, note.c_str(), 0) != 0) return;
     folder_ = folder;
     name_ = name;
