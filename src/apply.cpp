@@ -43,8 +43,9 @@ struct TileSlot {
 /// Neighbouring tiles that are computed together and emitted at once.
 struct TileBatch {
     std::vector<TileSlot> slots;
-    std::vector<std::byte> payload;  // of the first `count` slots, one behind the other
     std::size_t count = 0;
+    Buffer<std::byte> room;
+    MutableBytes payload;  // in `room`, of the first `count` slots, one behind the other
 };
 
 /// One run over a plan: emits the new file's regions in order.
@@ -90,7 +91,7 @@ public:
 private:
     /// New scales of a tensor, computed with its payload.
     struct Scales {
-        std::vector<std::byte> bytes;
+        Buffer<std::byte> bytes;
         bool computed = false;
         bool emitted = false;
     };
@@ -168,8 +169,9 @@ private:
                 // A file may hold a tensor's scales before its codes; these are then computed
                 // twice, which is rarer than a model too large to keep in memory.
                 if (!scales_[region.tensor].computed) fuse_tensor(region.tensor, false);
-                emit_pieces(scales_[region.tensor].bytes);
-                scales_[region.tensor].bytes = {};
+                emit_pieces(
+                    {scales_[region.tensor].bytes.data(), scales_[region.tensor].bytes.size()});
+                scales_[region.tensor].bytes.clear();
                 scales_[region.tensor].emitted = true;
                 break;
         }
@@ -181,14 +183,14 @@ private:
         const PlannedTensor& planned = plan_.tensors[index];
         const TensorView view = plan_.model->view(planned.model_index);
         TensorFuser fuser;
+        Scales& scales = scales_[index];
         if (!fuser.prepare(view, planned.storage, planned.deltas, options_.rounding, survival_,
-                           kernels_)) {
+                           kernels_) ||
+            !scales.bytes.reserve({}, fuser.scale_bytes({0, fuser.tensor().shape.rows()}))) {
             throw_out_of_memory();
         }
-        Scales& scales = scales_[index];
         const bool first_time = !scales.computed;
         scales.computed = true;
-        scales.bytes.resize(fuser.scale_bytes({0, fuser.tensor().shape.rows()}));
         if (first_time) survivals_[index] = no_survival_yet(fuser.tensor());
 
         const std::uint64_t tiles = fuser.tile_count();
@@ -225,7 +227,7 @@ private:
             next += previous.count;
         }
         if (storable) finish_previous();
-        if (scales.emitted) scales.bytes = {};
+        if (scales.emitted) scales.bytes.clear();
     }
 
     /// Places the tiles from `first` on in `batch`.
@@ -240,7 +242,8 @@ private:
             slot.done = false;
             bytes += fuser.payload_bytes(slot.tile);
         }
-        batch.payload.resize(bytes);
+        if (!batch.room.reserve({}, bytes)) throw_out_of_memory();
+        batch.payload = {batch.room.data(), bytes};
     }
 
     /// Runs tasks 0 .. count (the last one emits) and makes sure that each did run.
@@ -299,7 +302,7 @@ private:
         }
         if (batch.count == 0) return true;
         if (emitting) {
-            emit(Bytes(batch.payload));
+            emit(batch.payload);
         } else {
             advance(batch.payload.size());
         }
