@@ -4,39 +4,27 @@
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 
 import { sha256 } from './bundle.mjs';
-import { Server } from './server.mjs';
-import { launch, repository, setting } from './visit.mjs';
+import { repository, setting, stage } from './visit.mjs';
 
 const vectors = join(repository, 'tests/conformance/vectors');
 const expected = JSON.parse(readFileSync(join(vectors, 'expected.json'), 'utf8'));
 const files = new Map(['models', 'adapters', 'invalid'].flatMap((kind) => Object.keys(expected[kind]))
     .map((path) => [path, readFileSync(join(vectors, path))]));
 
-let browser;
-let server;
-let page;
-
-before(async () => {
-    assert.ok(existsSync(join(setting('PACKAGE'), 'index.js')), 'the package is built');
-    browser = await launch();
-    server = await Server.start(setting('PACKAGE'), { 'Content-Security-Policy':
-        "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self'" });
-    server.serve(files);
-    page = await browser.newPage();
-    await page.goto(`${server.origin}/package.json`);
-    await page.evaluate(async () => {
-        window.core = await import('/index.js');
-        window.read = async (path) => new Uint8Array(await (await fetch(`/bundle/${path}`)).arrayBuffer());
-        window.digest = async (bytes) => `sha256:${[...new Uint8Array(await crypto.subtle.digest('SHA-256', bytes))]
-            .map((byte) => byte.toString(16).padStart(2, '0')).join('')}`;
-    });
-});
-after(async () => {
-    await browser.close();
-    await server.stop();
+assert.ok(existsSync(join(setting('PACKAGE'), 'index.js')), 'the package is built');
+const { browser, server } = await stage(setting('PACKAGE'), { 'Content-Security-Policy':
+    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self'" });
+server.serve(files);
+const page = await browser.newPage();
+await page.goto(`${server.origin}/package.json`);
+await page.evaluate(async () => {
+    window.core = await import('/index.js');
+    window.read = async (path) => new Uint8Array(await (await fetch(`/bundle/${path}`)).arrayBuffer());
+    window.digest = async (bytes) => `sha256:${[...new Uint8Array(await crypto.subtle.digest('SHA-256', bytes))]
+        .map((byte) => byte.toString(16).padStart(2, '0')).join('')}`;
 });
 
 /** The report of `validate` or `inspect` of a file. */

@@ -3,28 +3,17 @@
 // what the server may have been asked for, to the file.
 
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { after, test } from 'node:test';
 import { deflateSync, gzipSync } from 'node:zlib';
 
 import { assembly, evidence, family, filesOf, ledger, manifests, model, modelManifest, packages, plan, registry,
          sha256, statusesWhen } from './bundle.mjs';
 import { faults, Server } from './server.mjs';
-import { headers, launch, needs, site, verifiedByTool, Visit, whale } from './visit.mjs';
+import { needs, site, stage, verifiedByTool, Visit, whale } from './visit.mjs';
 
-let browser;
-let server;
-let elsewhere;
-
-before(async () => {
-    browser = await launch();
-    server = await Server.start(site, headers);
-    elsewhere = await Server.start(site);
-});
-after(async () => {
-    await browser.close();
-    await server.stop();
-    await elsewhere.stop();
-});
+const { browser, server } = await stage();
+const elsewhere = await Server.start(site);
+after(() => elsewhere.stop());
 
 const withOneMoreByte = (path) => (bundle) =>
     bundle.put(path, Buffer.concat([bundle.files.get(path), Buffer.from(' ')]));

@@ -4,31 +4,18 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 
 import { filesOf, model, packages, plan, registry, sha256, statusesWhen } from './bundle.mjs';
-import { Server } from './server.mjs';
-import { headers, launch, needs, repository, site, tool, verifiedByTool, Visit, whale } from './visit.mjs';
+import { needs, repository, stage, tool, verifiedByTool, Visit, whale } from './visit.mjs';
 
 /** Its tests run the native engine and compare. */
 const engineReadme = readFileSync(join(repository, 'examples/engine/README.md'), 'utf8');
 
-let browser;
-let server;
-let visit;
-
-before(async () => {
-    browser = await launch();
-    server = await Server.start(site, headers);
-    server.serve(whale.files);
-    visit = await Visit.begin(browser, server);
-    await visit.open({ digest: sha256(whale.files.get(registry)) });
-});
-after(async () => {
-    await visit.end();
-    await browser.close();
-    await server.stop();
-});
+const { browser, server } = await stage();
+server.serve(whale.files);
+const visit = await Visit.begin(browser, server);
+await visit.open({ digest: sha256(whale.files.get(registry)) });
 
 test('twelve of twelve', async () => {
     assert.deepEqual(await visit.statuses(), statusesWhen([], needs));
@@ -130,15 +117,44 @@ test('the models write, each its own text, the same each time', async () => {
     assert.deepEqual(await write(), [base, adapted]);
 });
 
-test('a folder of this machine: no request at all, and the same report', async () => {
+/** The bundle as a folder of this machine, for the time of a test. */
+function folderOfWhale(context) {
     const folder = mkdtempSync(join(tmpdir(), 'trlm-web-'));
+    context.after(() => rmSync(folder, { recursive: true }));
     whale.write(folder);
-    await visit.load();
-    server.serve(new Map());
-    await visit.page.setInputFiles('#folder', folder);
+    return folder;
+}
+
+async function passesWithoutRequests() {
     await visit.done();
     assert.equal(await visit.report(), verifiedByTool(whale));
     assert.deepEqual(await visit.statuses(), statusesWhen([], needs));
     assert.deepEqual(server.asked, []);
-    rmSync(folder, { recursive: true });
+}
+
+test('a folder that is chosen: no request at all, and the same report', async (context) => {
+    await visit.load();
+    server.serve(new Map());
+    await visit.page.setInputFiles('#folder', folderOfWhale(context));
+    await passesWithoutRequests();
 });
+
+test('a folder that is dropped: no request at all, and the same report', async (context) => {
+    await visit.load();
+    server.serve(new Map());
+    await visit.drop(folderOfWhale(context), async () => {
+        assert.ok(await visit.page.locator('body.dropping').isVisible());
+    });
+    assert.equal(await visit.page.locator('body.dropping').count(), 0);
+    await passesWithoutRequests();
+});
+
+test('a file that is dropped is no bundle', async (context) => {
+    await visit.load();
+    server.serve(new Map());
+    await visit.drop(join(folderOfWhale(context), model));
+    await visit.page.getByText('That is no folder').waitFor();
+    assert.deepEqual(server.asked, []);
+});
+
+test('in all of this the page made no mistake and asked nobody else', () => visit.end());

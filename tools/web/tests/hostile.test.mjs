@@ -2,11 +2,10 @@
 // them to run, it would be noted here, and by the visit.
 
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 
 import { plan, registry } from './bundle.mjs';
-import { Server } from './server.mjs';
-import { headers, launch, site, Visit, whale } from './visit.mjs';
+import { stage, Visit, whale } from './visit.mjs';
 
 const scripts = [
     '<script>window.harmed = 1</script>',
@@ -19,17 +18,7 @@ const scripts = [
     '\u202egnp.exe',
 ];
 
-let browser;
-let server;
-
-before(async () => {
-    browser = await launch();
-    server = await Server.start(site, headers);
-});
-after(async () => {
-    await browser.close();
-    await server.stop();
-});
+const { browser, server } = await stage();
 
 /** Opens what the bundle has become, and looks for anything that came alive. */
 async function visited(bundle, look) {

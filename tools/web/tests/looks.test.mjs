@@ -1,23 +1,13 @@
 // How the page looks: kept as pictures, for people; what can be measured, measured.
 
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 
 import { model, packages } from './bundle.mjs';
-import { faults, Server } from './server.mjs';
-import { headers, launch, site, Visit, whale } from './visit.mjs';
+import { faults } from './server.mjs';
+import { stage, Visit, whale } from './visit.mjs';
 
-let browser;
-let server;
-
-before(async () => {
-    browser = await launch();
-    server = await Server.start(site, headers);
-});
-after(async () => {
-    await browser.close();
-    await server.stop();
-});
+const { browser, server } = await stage();
 
 const looks = {
     'light': { colorScheme: 'light' },

@@ -6,9 +6,11 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { after } from 'node:test';
 import { chromium } from 'playwright-core';
 
 import { Bundle, readNeeds } from './bundle.mjs';
+import { Server } from './server.mjs';
 
 export const setting = (name) => {
     const value = process.env[name];
@@ -22,10 +24,10 @@ export const pictures = setting('WEB_PICTURES');
 export const repository = setting('REPOSITORY');
 export const whale = Bundle.read(setting('WHALE'));
 /** What a server should send with every answer; a worker follows these, not the page's own policy. */
-export const headers = JSON.parse(readFileSync(new URL('../headers.json', import.meta.url), 'utf8'));
+const headers = JSON.parse(readFileSync(new URL('../headers.json', import.meta.url), 'utf8'));
 export const needs = readNeeds(readFileSync(join(repository, 'docs/receipts.md'), 'utf8'));
 
-export function launch() {
+function launch() {
     return chromium.launch({
         executablePath: process.env['CHROMIUM'] ?? '/usr/bin/chromium',
         // No sandbox: it needs rights that root in a container does not have. The rest keeps the
@@ -33,6 +35,16 @@ export function launch() {
         args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
                '--disable-background-networking', '--disable-component-update', '--disable-sync'],
     });
+}
+
+/** A browser and a server of what lies in `folder`. They end with the tests of the file that asks. */
+export async function stage(folder = site, sent = headers) {
+    const [browser, server] = await Promise.all([launch(), Server.start(folder, sent)]);
+    after(async () => {
+        await browser.close();
+        await server.stop();
+    });
+    return { browser, server };
 }
 
 /** What the command line tool says of these files, or of a folder. */
@@ -96,6 +108,19 @@ export class Visit {
 
     async done() {
         await this.page.waitForSelector('body[data-run=done]', { timeout: 60000 });
+    }
+
+    /** Drags a file or folder of this machine over the page and lets it fall; `over` looks in between. */
+    async drop(path, over = async () => {}) {
+        const session = await this.context.newCDPSession(this.page);
+        const { x, y } = await this.page.locator('#opener').boundingBox();
+        const drag = (type) => session.send('Input.dispatchDragEvent', {
+            type, x: x + 10, y: y + 10, data: { items: [], files: [path], dragOperationsMask: 1 } });
+        await drag('dragEnter');
+        await drag('dragOver');
+        await over();
+        await drag('drop');
+        await session.detach();
     }
 
     /** Gate by gate, as it is shown. */
