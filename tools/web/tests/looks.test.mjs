@@ -106,6 +106,7 @@ test('the themes can be chosen', async () => {
     server.serve(whale.files);
     const visit = await Visit.begin(browser, server, { colorScheme: 'light' });
     await visit.load();
+    await visit.picture('start');
     const paper = () => visit.page.evaluate(() => getComputedStyle(document.body).backgroundColor);
     const light = await paper();
     await visit.page.click('#theme');

@@ -90,7 +90,7 @@ function hexadecimal(bytes: Uint8Array): string {
         const row = [...bytes.subarray(at, at + 8)];
         const codes = row.map((byte) => byte.toString(16).padStart(2, '0')).join(' ');
         const signs = row.map((byte) => byte > 32 && byte < 127 ? String.fromCharCode(byte) : '.');
-        lines.push(`${at.toString(16).padStart(6, '0')}  ${codes.padEnd(23)}  ${signs.join('')}`);
+        lines.push(`${at.toString(16).padStart(2, '0')}  ${codes.padEnd(23)}  ${signs.join('')}`);
     }
     if (bytes.length > 8 * mostHexLines) lines.push('...');
     return lines.join('\n');

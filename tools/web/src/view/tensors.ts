@@ -57,7 +57,8 @@ export class TensorsView {
             .map((tensor) => [tensor.name, tensor]));
         this.section.hidden = false;
         const holder = element('div');
-        const detail = element('p', { class: 'heat-detail', role: 'status' });
+        const detail = element('p', { class: 'heat-detail muted', role: 'status' },
+                               'Point at a tensor, or choose it, for its figures.');
         const chooser = element('div', { class: 'choices', role: 'group', 'aria-label': 'What is shown' },
             ...metrics.map((metric) => {
                 const button = element('button', { type: 'button',
@@ -107,7 +108,10 @@ export class TensorsView {
             : isNumber(value) ? this.metric.text(value) : 'nothing to measure';
         const button = element('button', { type: 'button', title: `${nameOf(tensor)}: ${text}` },
             survival === undefined ? '–' : isNumber(value) ? text : '∅');
-        const tell = (): void => { detail.textContent = sentence(tensor, survival); };
+        const tell = (): void => {
+            detail.classList.remove('muted');
+            detail.textContent = sentence(tensor, survival);
+        };
         button.addEventListener('click', tell);
         button.addEventListener('focus', tell);
         button.addEventListener('pointerenter', tell);
