@@ -4,17 +4,17 @@
 #include <iterator>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 #include "fp_environment.hpp"
 #include "guard.hpp"
 
 namespace trlm::adapt {
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 // A pointer of keys that would be longer ends at the deepest value whose pointer still fits, so
 // that a thousand findings about huge keys stay small.
@@ -74,11 +74,11 @@ std::string syntax_reason(std::string_view what) {
 // Builds the document and refuses what the grammar allows but this project does not.
 class DocumentBuilder {
 public:
-    using number_integer_t = Json::number_integer_t;
-    using number_unsigned_t = Json::number_unsigned_t;
-    using number_float_t = Json::number_float_t;
-    using string_t = Json::string_t;
-    using binary_t = Json::binary_t;
+    using number_integer_t = nlohmann::json::number_integer_t;
+    using number_unsigned_t = nlohmann::json::number_unsigned_t;
+    using number_float_t = nlohmann::json::number_float_t;
+    using string_t = nlohmann::json::string_t;
+    using binary_t = nlohmann::json::binary_t;
 
     DocumentBuilder(std::string_view text, const JsonRules& rules, const char* const& reached)
         : text_(text), rules_(rules), reached_(reached) {}
@@ -157,12 +157,13 @@ private:
             return &document_;
         }
         Level& level = levels_.back();
-        if (level.value->is_array()) return &level.value->emplace_back(std::move(value));
-        // The map's own insertion searches all keys first; here they are known to differ, or the
-        // document is refused.
-        auto& members = level.value->get_ref<Json::object_t&>();
-        members.emplace_back(level.key, std::move(value));
-        return &members.back().second;
+        if (level.value->is_array()) {
+            return &level.value->elements().emplace_back(std::move(value));
+        }
+        // The keys are known to differ, or the document is refused.
+        Json::Object& members = level.value->members();
+        members.push_back({level.key, std::move(value)});
+        return &members.back().value;
     }
 
     bool open(Json container) {
@@ -223,7 +224,7 @@ private:
             std::string segment;
             if (level.value->is_array()) {
                 // An open value already stands at the end of its array.
-                segment = fmt::format("/{}", level.value->size() - (innermost ? 0 : 1));
+                segment = fmt::format("/{}", level.value->elements().size() - (innermost ? 0 : 1));
             } else if (level.reading_member) {
                 segment = escaped_segment(level.key);
             }
@@ -268,7 +269,144 @@ Findings judge_text(std::string_view text, const JsonRules& rules) {
     return findings;
 }
 
+/// A text or number as JSON. Scalars of nlohmann_json are destroyed without memory.
+std::string scalar_text(const nlohmann::json& scalar) {
+    return scalar.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
 }  // namespace
+
+Json::Json(std::string value) : value_(Boxed<std::string>(std::move(value))) {}
+Json::Json(std::string_view value) : Json(std::string(value)) {}
+Json::Json(const char* value) : Json(std::string(value)) {}
+Json::Json(std::initializer_list<Member> members) : Json(Object(members)) {}
+Json::Json(Array elements) : value_(Boxed<Array>(std::move(elements))) {}
+Json::Json(Object members) : value_(Boxed<Object>(std::move(members))) {}
+
+Json::Json(const Json& other) = default;
+Json::Json(Json&& other) noexcept = default;
+
+Json& Json::operator=(const Json& other) {
+    return *this = Json(other);
+}
+
+Json& Json::operator=(Json&& other) noexcept {
+    Json taken = std::move(other);  // it may be a part of this
+    std::swap(value_, taken.value_);
+    return *this;
+}
+
+Json::~Json() = default;
+
+Json Json::object() {
+    return Json(Object());
+}
+
+Json Json::array(std::initializer_list<Json> elements) {
+    return Json(Array(elements));
+}
+
+const char* Json::type_name() const noexcept {
+    if (is_null()) return "null";
+    if (is_boolean()) return "boolean";
+    if (is_number()) return "number";
+    if (is_text()) return "string";
+    return is_array() ? "array" : "object";
+}
+
+double Json::number() const noexcept {
+    if (const auto* natural = std::get_if<std::uint64_t>(&value_)) {
+        return static_cast<double>(*natural);
+    }
+    if (const auto* negative = std::get_if<std::int64_t>(&value_)) {
+        return static_cast<double>(*negative);
+    }
+    return *std::get_if<double>(&value_);
+}
+
+const Json* Json::find(std::string_view key) const noexcept {
+    if (!is_object()) return nullptr;
+    const auto found = std::ranges::find(members(), key, &Member::key);
+    return found == members().end() ? nullptr : &found->value;
+}
+
+const Json& Json::operator[](std::string_view key) const noexcept {
+    static const Json none;
+    const Json* const found = find(key);
+    return found == nullptr ? none : *found;
+}
+
+Json& Json::operator[](std::string_view key) {
+    const auto found = std::ranges::find(members(), key, &Member::key);
+    if (found != members().end()) return found->value;
+    members().push_back({std::string(key), {}});
+    return members().back().value;
+}
+
+void Json::print(std::string& text, bool indented, std::size_t level) const {
+    const auto list = [&](char open, const auto& items, char close, const auto& print_item) {
+        const auto new_line = [&](std::size_t depth) {
+            if (indented) text.append(1, '\n').append(2 * depth, ' ');
+        };
+        text += open;
+        bool first = true;
+        for (const auto& item : items) {
+            if (!std::exchange(first, false)) text += ',';
+            new_line(level + 1);
+            print_item(item);
+        }
+        if (!items.empty()) new_line(level);
+        text += close;
+    };
+    if (is_object()) {
+        list('{', members(), '}', [&](const Member& member) {
+            text += scalar_text(member.key) + (indented ? ": " : ":");
+            member.value.print(text, indented, level + 1);
+        });
+    } else if (is_array()) {
+        list('[', elements(), ']',
+             [&](const Json& element) { element.print(text, indented, level + 1); });
+    } else if (is_text()) {
+        text += scalar_text(this->text());
+    } else if (is_boolean()) {
+        text += boolean() ? "true" : "false";
+    } else if (is_null()) {
+        text += "null";
+    } else if (is_unsigned()) {
+        text += std::to_string(unsigned_number());
+    } else if (is_negative_integer()) {
+        text += std::to_string(*std::get_if<std::int64_t>(&value_));
+    } else {
+        text += scalar_text(number());
+    }
+}
+
+std::string Json::dump() const {
+    std::string text;
+    print(text, false, 0);
+    return text;
+}
+
+std::string Json::dump_indented() const {
+    std::string text;
+    print(text, true, 0);
+    return text;
+}
+
+bool operator==(const Json& a, const Json& b) noexcept {
+    if (a.value_.index() != b.value_.index()) {
+        return a.is_number() && b.is_number() && a.number() == b.number();
+    }
+    if (a.is_text()) return a.text() == b.text();
+    if (a.is_array()) return a.elements() == b.elements();
+    if (a.is_object()) return a.members() == b.members();
+    if (a.is_boolean()) return a.boolean() == b.boolean();
+    if (a.is_unsigned()) return a.unsigned_number() == b.unsigned_number();
+    if (a.is_negative_integer()) {
+        return *std::get_if<std::int64_t>(&a.value_) == *std::get_if<std::int64_t>(&b.value_);
+    }
+    return a.is_null() || a.number() == b.number();
+}
 
 std::string json_pointer(std::string_view parent, std::string_view key) {
     std::string pointer(parent);
@@ -285,8 +423,8 @@ Result<Json> parse_json(std::string_view text, const JsonRules& rules) {
         const char* reached = text.data();
         DocumentBuilder builder(text, rules, reached);
         const bool parsed =
-            Json::sax_parse(TextIterator(text.data(), &reached),
-                            TextIterator(text.data() + text.size(), &reached), &builder);
+            nlohmann::json::sax_parse(TextIterator(text.data(), &reached),
+                                      TextIterator(text.data() + text.size(), &reached), &builder);
         findings = builder.take_findings();
         if (!parsed || findings.has_errors()) return failure(std::move(findings));
         return builder.take_document();

@@ -359,8 +359,8 @@ private:
             return;
         }
         for (const std::string_view key : {"name", "description", "license", "source"}) {
-            const auto member = document->find(key);
-            if (member == document->end() || member->is_string()) continue;
+            const Json* const member = document->find(key);
+            if (member == nullptr || member->is_text()) continue;
             bad_metadata(fmt::format("/{}", key), "string", member->type_name());
         }
         read_tensor_names(*document);
@@ -376,32 +376,33 @@ private:
              .actual = std::move(actual)});
     }
 
-    void read_tensor_names(const nlohmann::ordered_json& document) {
-        const auto names = document.find("tensor_names");
-        if (names == document.end()) return;
-        if (!names->is_array()) return bad_metadata("/tensor_names", "array", names->type_name());
+    void read_tensor_names(const Json& document) {
+        const Json* const list = document.find("tensor_names");
+        if (list == nullptr) return;
+        if (!list->is_array()) return bad_metadata("/tensor_names", "array", list->type_name());
+        const Json::Array& names = list->elements();
         bool right = true;
-        if (entry_count_right_ && names->size() != entry_count_) {
+        if (entry_count_right_ && names.size() != entry_count_) {
             right = false;
             bad_metadata("/tensor_names", fmt::format("an array of {} names", entry_count_),
-                         fmt::format("an array of {}", names->size()));
+                         fmt::format("an array of {}", names.size()));
         }
-        for (std::size_t i = 0; i < names->size(); ++i) {
-            right = judge_tensor_name((*names)[i], i) && right;
+        for (std::size_t i = 0; i < names.size(); ++i) {
+            right = judge_tensor_name(names[i], i) && right;
         }
-        if (!right || names->size() != package_.entries_.size()) return;
-        for (std::size_t i = 0; i < names->size(); ++i) {
-            package_.entries_[i].name = (*names)[i].get_ref<const std::string&>();
+        if (!right || names.size() != package_.entries_.size()) return;
+        for (std::size_t i = 0; i < names.size(); ++i) {
+            package_.entries_[i].name = names[i].text();
         }
     }
 
-    bool judge_tensor_name(const nlohmann::ordered_json& name, std::size_t i) {
-        if (!name.is_string()) {
+    bool judge_tensor_name(const Json& name, std::size_t i) {
+        if (!name.is_text()) {
             bad_metadata(fmt::format("/tensor_names/{}", i), "string", name.type_name());
             return false;
         }
         if (i >= package_.entries_.size()) return true;
-        const std::uint64_t hash = tensor_name_hash(name.get_ref<const std::string&>());
+        const std::uint64_t hash = tensor_name_hash(name.text());
         const std::uint64_t expected = package_.entries_[i].name_hash;
         if (hash == expected) return true;
         add({.code = FindingCode::bad_metadata,

@@ -191,8 +191,8 @@ private:
     void compare() {
         const auto same_length = report_.replayed.tensors.size() == receipt_.tensors.size();
         // Element by element, so that the pointer leads to the value.
-        const document::Json stated = document::to_json(receipt_, schemas::apply_receipt);
-        const document::Json computed = document::to_json(report_.replayed, schemas::apply_receipt);
+        const Json stated = document::to_json(receipt_, schemas::apply_receipt);
+        const Json computed = document::to_json(report_.replayed, schemas::apply_receipt);
         Findings differences;
         for (const auto& key : {"state", "output"}) {
             gather(std::string("/") + key, stated[key], computed[key], differences);
@@ -205,8 +205,8 @@ private:
                              .actual = fmt::format("{} tensors", report_.replayed.tensors.size())});
         }
         for (std::size_t i = 0; same_length && i < receipt_.tensors.size(); ++i) {
-            gather(fmt::format("/tensors/{}", i), stated["tensors"][i], computed["tensors"][i],
-                   differences);
+            gather(fmt::format("/tensors/{}", i), stated["tensors"].elements()[i],
+                   computed["tensors"].elements()[i], differences);
         }
         report_differences(differences);
     }
@@ -222,11 +222,11 @@ private:
     }
 
     /// The recorded value is what is expected of a replay.
-    static void gather(const std::string& pointer, const document::Json& stated,
-                       const document::Json& computed, Findings& differences) {
+    static void gather(const std::string& pointer, const Json& stated, const Json& computed,
+                       Findings& differences) {
         // A wrapper object keeps values that are no objects themselves.
-        for (Finding finding : document::compare(document::Json{{"value", stated}},
-                                                 document::Json{{"value", computed}})) {
+        for (Finding finding :
+             document::compare(Json{{"value", stated}}, Json{{"value", computed}})) {
             finding.pointer = pointer + finding.pointer.substr(std::string_view("/value").size());
             std::swap(finding.expected, finding.actual);
             differences.add(std::move(finding));

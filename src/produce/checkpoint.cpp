@@ -21,8 +21,6 @@
 namespace trlm::adapt {
 namespace {
 
-using Json = nlohmann::ordered_json;
-
 constexpr std::string_view configuration_name = "config.json";
 constexpr std::string_view whole_name = "model.safetensors";
 constexpr std::string_view index_name = "model.safetensors.index.json";
@@ -94,9 +92,9 @@ public:
 
 private:
     void refuse(std::string_view key, std::string message) {
-        const auto value = document_.find(key);
+        const Json* const value = document_.find(key);
         fields_.add(FindingCode::unsupported_source, key, std::move(message), {},
-                    value == document_.end() ? std::string() : shown(*value));
+                    value == nullptr ? std::string() : shown(*value));
     }
 
     void judge_architecture() {
@@ -119,7 +117,7 @@ private:
         const Json* const names = fields_.find("architectures");
         if (names == nullptr) return;
         if (!names->is_array()) return fields_.wrong("architectures", "a list");
-        const bool known = std::ranges::any_of(*names, [](const Json& name) {
+        const bool known = std::ranges::any_of(names->elements(), [](const Json& name) {
             return name == "LlamaForCausalLM" || name == "MistralForCausalLM";
         });
         if (!known) {
@@ -151,7 +149,7 @@ private:
     void judge_window(std::uint32_t context) {
         constexpr std::string_view key = "sliding_window";
         // Unlike null, a key that is absent leaves the usual window.
-        const auto window = document_.contains(key) ? fields_.number(key) : usual_.window;
+        const auto window = document_.find(key) != nullptr ? fields_.number(key) : usual_.window;
         if (window && *window < context) {
             refuse(key, fmt::format("attention looks back over {} tokens only (sliding_window), "
                                     "but SLM1's over the whole context; a model that needs no "
@@ -163,9 +161,9 @@ private:
     /// "default", or what the scaling is called.
     static std::string rope_type(const Json& scaling) {
         for (const std::string_view key : {"rope_type", "type"}) {
-            const auto type = scaling.find(key);
-            if (type == scaling.end() || type->is_null()) continue;
-            return type->is_string() ? type->get<std::string>() : shown(*type);
+            const Json* const type = scaling.find(key);
+            if (type == nullptr || type->is_null()) continue;
+            return type->is_text() ? type->text() : shown(*type);
         }
         return "default";
     }
@@ -242,7 +240,7 @@ private:
 
     [[nodiscard]] std::uint32_t kv_head_count(std::uint32_t head_count) const {
         constexpr std::string_view key = "num_key_value_heads";
-        if (!document_.contains(key)) return usual_.kv_head_count.value_or(head_count);
+        if (document_.find(key) == nullptr) return usual_.kv_head_count.value_or(head_count);
         return fields_.count(key).value_or(head_count);
     }
 
@@ -271,9 +269,9 @@ private:
     [[nodiscard]] std::optional<std::uint32_t> token_id(std::string_view key) const {
         const Json* const value = fields_.find(key);
         if (value == nullptr) return std::nullopt;
-        if (value->is_number_integer() && !value->is_number_unsigned()) return std::nullopt;
-        if (value->is_array() && !value->empty()) {
-            const Json first = {{key, value->front()}};
+        if (value->is_negative_integer()) return std::nullopt;
+        if (value->is_array() && !value->elements().empty()) {
+            const Json first = {{std::string(key), value->elements().front()}};
             return JsonFields(first, findings_).id(key);
         }
         return fields_.id(key);
@@ -398,8 +396,8 @@ private:
     void open_index(const std::string& path) {
         const auto document = read_document(path, index_bytes);
         if (!document) return findings_.append(document.error());
-        const auto map = document->find("weight_map");
-        if (map == document->end() || !map->is_object()) {
+        const Json* const map = document->find("weight_map");
+        if (map == nullptr || !map->is_object()) {
             findings_.add({.code = FindingCode::missing_key,
                            .message = "the index has no weight_map object",
                            .file = path,
@@ -408,9 +406,9 @@ private:
         }
         opened_ = true;
         std::map<std::string, std::optional<std::size_t>> shards;  // by file name
-        for (const auto& [name, file] : map->items()) {
+        for (const auto& [name, file] : map->members()) {
             const std::string pointer = json_pointer("/weight_map", name);
-            if (!file.is_string() || !is_plain_name(file.get_ref<const std::string&>())) {
+            if (!file.is_text() || !is_plain_name(file.text())) {
                 opened_ = false;
                 findings_.add({.code = FindingCode::path_escape,
                                .message = fmt::format("{} is not the name of a file in the "
@@ -421,7 +419,7 @@ private:
                                .pointer = pointer});
                 continue;
             }
-            place_indexed(path, name, file.get<std::string>(), pointer, shards);
+            place_indexed(path, name, file.text(), pointer, shards);
         }
         if (opened_) judge_unlisted(path);
     }

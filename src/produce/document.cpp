@@ -9,7 +9,7 @@
 
 namespace trlm::adapt {
 
-Result<nlohmann::ordered_json> read_document(const std::string& path, std::uint64_t max_bytes) {
+Result<Json> read_document(const std::string& path, std::uint64_t max_bytes) {
     const auto file = MappedFile::open(path);
     if (!file) return failure(file.error());
     auto document = parse_json(as_text(file->bytes()),

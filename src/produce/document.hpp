@@ -4,8 +4,7 @@
 #include <cstdint>
 #include <string>
 
-#include <nlohmann/json.hpp>
-
+#include "json.hpp"
 #include "trlm/adapt/result.hpp"
 
 namespace trlm::adapt {
@@ -17,8 +16,7 @@ inline constexpr std::uint64_t tokenizer_bytes = std::uint64_t{64} << 20;
 
 /// The strictly read object of a file. Findings name the file: those of `parse_json`,
 /// `file_missing`, `file_unreadable`.
-[[nodiscard]] Result<nlohmann::ordered_json> read_document(const std::string& path,
-                                                           std::uint64_t max_bytes);
+[[nodiscard]] Result<Json> read_document(const std::string& path, std::uint64_t max_bytes);
 
 /// Where the files of a source lie.
 struct SourcePath {

@@ -9,25 +9,25 @@
 namespace trlm::adapt {
 namespace {
 
-std::optional<std::uint32_t> whole(const JsonFields::Json& value, std::uint64_t least) {
-    if (!value.is_number_unsigned()) return std::nullopt;
-    const auto number = value.get<std::uint64_t>();
+std::optional<std::uint32_t> whole(const Json& value, std::uint64_t least) {
+    if (!value.is_unsigned()) return std::nullopt;
+    const auto number = value.unsigned_number();
     if (number < least || number > std::numeric_limits<std::uint32_t>::max()) return std::nullopt;
     return static_cast<std::uint32_t>(number);
 }
 
 }  // namespace
 
-std::string shown(const nlohmann::ordered_json& value) {
+std::string shown(const Json& value) {
     constexpr std::size_t longest = 80;
-    std::string text = value.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+    std::string text = value.dump();
     if (text.size() <= longest) return text;
     return text.substr(0, longest) + "...";
 }
 
-const JsonFields::Json* JsonFields::find(std::string_view key) const {
-    const auto found = object_.find(key);
-    return found == object_.end() || found->is_null() ? nullptr : &*found;
+const Json* JsonFields::find(std::string_view key) const {
+    const Json* const found = object_.find(key);
+    return found == nullptr || found->is_null() ? nullptr : found;
 }
 
 void JsonFields::add(FindingCode code, std::string_view key, std::string message,
@@ -40,7 +40,7 @@ void JsonFields::add(FindingCode code, std::string_view key, std::string message
 }
 
 void JsonFields::wrong(std::string_view key, std::string_view must_be) const {
-    const std::string actual = shown(object_.at(std::string(key)));
+    const std::string actual = shown(object_[key]);
     add(FindingCode::bad_value, key, fmt::format("{} is {}, but must be {}", key, actual, must_be),
         std::string(must_be), actual);
 }
@@ -65,7 +65,7 @@ std::optional<double> JsonFields::number(std::string_view key) const {
     const Json* const value = find(key);
     if (value == nullptr) return std::nullopt;
     // `parse_json` lets no number through that is not finite.
-    if (value->is_number()) return value->get<double>();
+    if (value->is_number()) return value->number();
     wrong(key, "a number");
     return std::nullopt;
 }
@@ -73,7 +73,7 @@ std::optional<double> JsonFields::number(std::string_view key) const {
 bool JsonFields::flag(std::string_view key, bool otherwise) const {
     const Json* const value = find(key);
     if (value == nullptr) return otherwise;
-    if (value->is_boolean()) return value->get<bool>();
+    if (value->is_boolean()) return value->boolean();
     wrong(key, "true or false");
     return otherwise;
 }
@@ -81,7 +81,7 @@ bool JsonFields::flag(std::string_view key, bool otherwise) const {
 std::optional<std::string> JsonFields::text(std::string_view key) const {
     const Json* const value = find(key);
     if (value == nullptr) return std::nullopt;
-    if (value->is_string()) return value->get<std::string>();
+    if (value->is_text()) return value->text();
     wrong(key, "a text");
     return std::nullopt;
 }

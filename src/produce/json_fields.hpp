@@ -6,8 +6,7 @@
 #include <string>
 #include <string_view>
 
-#include <nlohmann/json.hpp>
-
+#include "json.hpp"
 #include "trlm/adapt/finding.hpp"
 
 namespace trlm::adapt {
@@ -15,8 +14,6 @@ namespace trlm::adapt {
 /// One object of a document. A field that is null counts as absent, as in Python's `None`.
 class JsonFields {
 public:
-    using Json = nlohmann::ordered_json;
-
     /// `object` and `findings` must outlive this; `pointer` leads to the object.
     JsonFields(const Json& object, Findings& findings, std::string pointer = {})
         : object_(object), findings_(findings), pointer_(std::move(pointer)) {}
@@ -56,6 +53,6 @@ private:
 };
 
 /// The value as JSON on one line, cut where it is long.
-[[nodiscard]] std::string shown(const nlohmann::ordered_json& value);
+[[nodiscard]] std::string shown(const Json& value);
 
 }  // namespace trlm::adapt

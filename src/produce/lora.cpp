@@ -26,8 +26,6 @@
 namespace trlm::adapt {
 namespace {
 
-using Json = nlohmann::ordered_json;
-
 constexpr std::string_view configuration_name = "adapter_config.json";
 constexpr std::string_view weights_name = "adapter_model.safetensors";
 constexpr std::string_view name_prefix = "base_model.model.";
@@ -130,9 +128,10 @@ constexpr std::array known_settings{"peft_type",
 /// False for null, false, "" and what is empty: a setting that is not in use.
 bool in_use(const Json& value) {
     if (value.is_null()) return false;
-    if (value.is_boolean()) return value.get<bool>();
-    if (value.is_string()) return !value.get_ref<const std::string&>().empty();
-    return value.is_number() || !value.empty();
+    if (value.is_boolean()) return value.boolean();
+    if (value.is_text()) return !value.text().empty();
+    if (value.is_array()) return !value.elements().empty();
+    return value.is_number() || !value.members().empty();
 }
 
 /// Reads an adapter_config.json; what a low-rank delta cannot say is refused by name.
@@ -162,7 +161,7 @@ public:
 private:
     void refuse(std::string_view key, std::string message) {
         fields_.add(FindingCode::unsupported_source, key, std::move(message), {},
-                    shown(document_.at(std::string(key))));
+                    shown(document_[key]));
     }
 
     void judge_method() {
@@ -224,7 +223,7 @@ private:
                                        "has none; train with bias none",
                                        bias));
         }
-        for (const auto& [key, value] : document_.items()) {
+        for (const auto& [key, value] : document_.members()) {
             if (std::ranges::find(known_settings, key) != known_settings.end() || !in_use(value)) {
                 continue;
             }
@@ -239,8 +238,7 @@ private:
         const Json* const start = fields_.find("init_lora_weights");
         if (start == nullptr || start->is_boolean()) return;
         constexpr std::array harmless{"gaussian", "eva", "orthogonal"};
-        if (start->is_string() &&
-            std::ranges::find(harmless, start->get<std::string>()) != harmless.end()) {
+        if (start->is_text() && std::ranges::find(harmless, start->text()) != harmless.end()) {
             return;
         }
         refuse("init_lora_weights",
@@ -260,7 +258,7 @@ private:
             return;
         }
         const JsonFields entries(*pattern, findings_, json_pointer({}, key));
-        for (const auto& [written, value] : pattern->items()) {
+        for (const auto& [written, value] : pattern->members()) {
             const auto name = plain_name(written);
             if (!name) {
                 entries.add(FindingCode::unsupported_source, written,
@@ -309,27 +307,32 @@ private:
             module_names("exclude_modules").value_or(std::vector<std::string>());
         const Json* const excluded = fields_.find("exclude_modules");
         // What a regular expression excludes is not judged.
-        if (excluded != nullptr && excluded->is_string()) configuration.targets.reset();
+        if (excluded != nullptr && excluded->is_text()) configuration.targets.reset();
         const Json* const layers = fields_.find("layers_to_transform");
         if (layers == nullptr) return;
-        const Json list = layers->is_array() ? *layers : Json::array({*layers});
+        const std::span<const Json> list =
+            layers->is_array() ? std::span(layers->elements()) : std::span(layers, 1);
         for (const Json& layer : list) {
-            if (!layer.is_number_unsigned()) {
+            if (!layer.is_unsigned()) {
                 fields_.wrong("layers_to_transform", "a whole number or a list of them");
                 return;
             }
-            configuration.layers.insert(layer.get<std::uint64_t>());
+            configuration.layers.insert(layer.unsigned_number());
         }
     }
 
     /// Nothing where the names are one text, which is a regular expression or a word for all.
     [[nodiscard]] std::optional<std::vector<std::string>> module_names(std::string_view key) const {
         const Json* const value = fields_.find(key);
-        if (value == nullptr || value->is_string()) return std::nullopt;
-        const bool names = value->is_array() && std::ranges::all_of(*value, [](const Json& name) {
-                               return name.is_string();
-                           });
-        if (names) return value->get<std::vector<std::string>>();
+        if (value == nullptr || value->is_text()) return std::nullopt;
+        const bool names =
+            value->is_array() && std::ranges::all_of(value->elements(), &Json::is_text);
+        if (names) {
+            std::vector<std::string> list;
+            for (const Json& name : value->elements())
+                list.push_back(name.text());
+            return list;
+        }
         fields_.wrong(key, "a list of names, or one text");
         return std::nullopt;
     }
@@ -675,7 +678,7 @@ private:
             names.emplace(tensor_name_hash(expected_[index].name), expected_[index].name);
         Json list = Json::array();
         for (const auto& [hash, name] : names)
-            list.push_back(name);
+            list.elements().emplace_back(name);
         return Json{{"tensor_names", std::move(list)}}.dump();
     }
 

@@ -17,8 +17,6 @@
 namespace trlm::adapt {
 namespace {
 
-using Json = nlohmann::ordered_json;
-
 struct DtypeRow {
     SafetensorsDtype dtype;
     std::string_view name;
@@ -103,7 +101,7 @@ public:
             return failure(std::move(findings_));
         }
         data_offset_ = length_bytes + text->size();
-        for (const auto& [name, value] : header->items()) {
+        for (const auto& [name, value] : header->members()) {
             if (name == metadata_key) {
                 read_metadata(value);
             } else {
@@ -180,9 +178,9 @@ private:
                 "object", value.type_name());
             return;
         }
-        for (const auto& [key, text] : value.items()) {
-            if (text.is_string()) {
-                result_.metadata_.emplace_back(key, text.get_ref<const std::string&>());
+        for (const auto& [key, text] : value.members()) {
+            if (text.is_text()) {
+                result_.metadata_.emplace_back(key, text.text());
                 continue;
             }
             add(FindingCode::bad_value, metadata_key, key,
@@ -201,7 +199,7 @@ private:
                 "object", value.type_name());
             return;
         }
-        for (const auto& [key, field] : value.items()) {
+        for (const auto& [key, field] : value.members()) {
             if (key == "dtype" || key == "shape" || key == "data_offsets") continue;
             add(FindingCode::unknown_key, name, key,
                 "an entry has dtype, shape and data_offsets and nothing else");
@@ -217,8 +215,7 @@ private:
 
     /// The field, or a finding.
     const Json* member(const Json& entry, const std::string& name, std::string_view field) {
-        const auto found = entry.find(field);
-        if (found != entry.end()) return &*found;
+        if (const Json* const found = entry.find(field)) return found;
         add(FindingCode::missing_key, name, {}, fmt::format("the entry has no {}", field));
         return nullptr;
     }
@@ -226,13 +223,13 @@ private:
     bool read_dtype(const Json& entry, SafetensorsTensor& tensor) {
         const Json* const field = member(entry, tensor.name, "dtype");
         if (field == nullptr) return false;
-        if (!field->is_string()) {
+        if (!field->is_text()) {
             add(FindingCode::bad_value, tensor.name, "dtype",
                 fmt::format("dtype is {}, but must be a text", field->type_name()), "string",
                 field->type_name());
             return false;
         }
-        const auto& text = field->get_ref<const std::string&>();
+        const auto& text = field->text();
         const auto row = std::ranges::find(dtypes, text, &DtypeRow::name);
         if (row == dtypes.end()) {
             add(FindingCode::unsupported_dtype, tensor.name, "dtype",
@@ -250,15 +247,17 @@ private:
                                                       std::string_view field) {
         const Json* const list = member(entry, name, field);
         if (list == nullptr) return std::nullopt;
-        const bool whole = list->is_array() && std::all_of(list->begin(), list->end(), [](auto& n) {
-                               return n.is_number_unsigned();
-                           });
+        const bool whole =
+            list->is_array() && std::ranges::all_of(list->elements(), &Json::is_unsigned);
         if (!whole) {
             add(FindingCode::bad_value, name, field,
                 fmt::format("{} must be a list of whole numbers, none below 0", field));
             return std::nullopt;
         }
-        return list->get<std::vector<std::uint64_t>>();
+        std::vector<std::uint64_t> values;
+        for (const Json& number : list->elements())
+            values.push_back(number.unsigned_number());
+        return values;
     }
 
     bool read_shape(const Json& entry, SafetensorsTensor& tensor) {

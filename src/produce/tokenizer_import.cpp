@@ -17,8 +17,6 @@
 namespace trlm::adapt {
 namespace {
 
-using Json = nlohmann::ordered_json;
-
 constexpr std::size_t byte_count = 256;
 constexpr std::uint32_t btok_vocab_size = 260;
 constexpr SpecialTokens btok_special{256, 257, 258, 259};
@@ -79,9 +77,8 @@ struct AddedToken {
 
 bool type_is(const Json* part, std::string_view type) {
     if (part == nullptr || !part->is_object()) return false;
-    const auto found = part->find("type");
-    return found != part->end() && found->is_string() &&
-           found->get_ref<const std::string&>() == type;
+    const Json* const found = part->find("type");
+    return found != nullptr && found->is_text() && found->text() == type;
 }
 
 /// Turns a tokenizer.json into a section.
@@ -154,9 +151,9 @@ private:
         const Json* const pre = fields_.find("pre_tokenizer");
         std::vector<const Json*> steps;
         if (type_is(pre, "Sequence")) {
-            const auto list = pre->find("pretokenizers");
-            if (list != pre->end() && list->is_array()) {
-                for (const Json& step : *list)
+            const Json* const list = pre->find("pretokenizers");
+            if (list != nullptr && list->is_array()) {
+                for (const Json& step : list->elements())
                     steps.push_back(&step);
             }
         } else if (pre != nullptr) {
@@ -200,8 +197,8 @@ private:
             fields_.wrong("added_tokens", "a list");
             return;
         }
-        for (std::size_t i = 0; i < list->size(); ++i) {
-            const Json& entry = (*list)[i];
+        for (std::size_t i = 0; i < list->elements().size(); ++i) {
+            const Json& entry = list->elements()[i];
             const std::string pointer = fmt::format("/added_tokens/{}", i);
             if (!entry.is_object()) {
                 findings_.add({.code = FindingCode::bad_value,
@@ -226,16 +223,16 @@ private:
     }
 
     void read_vocabulary(const Json& model) {
-        const auto vocabulary = model.find("vocab");
-        if (vocabulary == model.end() || !vocabulary->is_object()) {
+        const Json* const vocabulary = model.find("vocab");
+        if (vocabulary == nullptr || !vocabulary->is_object()) {
             findings_.add({.code = FindingCode::missing_key,
                            .message = "the model has no vocab object",
                            .pointer = "/model/vocab"});
             return;
         }
-        for (const auto& [token, id] : vocabulary->items()) {
+        for (const auto& [token, id] : vocabulary->members()) {
             const auto pointer = [&name = token] { return json_pointer("/model/vocab", name); };
-            if (!id.is_number_unsigned() || id.get<std::uint64_t>() >= vocab_size_) {
+            if (!id.is_unsigned() || id.unsigned_number() >= vocab_size_) {
                 findings_.add({.code = FindingCode::bad_value,
                                .message = fmt::format("the token's id is {}, but the model has ids "
                                                       "below {}",
@@ -245,7 +242,7 @@ private:
                                .actual = shown(id)});
                 continue;
             }
-            const auto number = id.get<std::uint32_t>();
+            const auto number = static_cast<std::uint32_t>(id.unsigned_number());
             ids_.emplace(token, number);
             if (added_.contains(number)) continue;  // said already, as the text that it is
             const auto bytes = bytes_of_token(token);
@@ -276,30 +273,30 @@ private:
 
     /// The two tokens of a merge: "a b", or a list of both.
     static std::optional<std::pair<std::string, std::string>> sides(const Json& merge) {
-        if (merge.is_string()) {
-            const auto& text = merge.get_ref<const std::string&>();
+        if (merge.is_text()) {
+            const auto& text = merge.text();
             const std::size_t space = text.find(' ');
             if (space == std::string::npos || text.find(' ', space + 1) != std::string::npos) {
                 return std::nullopt;
             }
             return std::pair(text.substr(0, space), text.substr(space + 1));
         }
-        const bool pair =
-            merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string();
+        const bool pair = merge.is_array() && merge.elements().size() == 2 &&
+                          std::ranges::all_of(merge.elements(), &Json::is_text);
         if (!pair) return std::nullopt;
-        return std::pair(merge[0].get<std::string>(), merge[1].get<std::string>());
+        return std::pair(merge.elements()[0].text(), merge.elements()[1].text());
     }
 
     void read_merges(const Json& model) {
-        const auto list = model.find("merges");
-        if (list == model.end() || !list->is_array()) {
+        const Json* const list = model.find("merges");
+        if (list == nullptr || !list->is_array()) {
             findings_.add({.code = FindingCode::missing_key,
                            .message = "the model has no list of merges",
                            .pointer = "/model/merges"});
             return;
         }
-        for (std::size_t rank = 0; rank < list->size() && !findings_.full(); ++rank) {
-            const auto pair = sides((*list)[rank]);
+        for (std::size_t rank = 0; rank < list->elements().size() && !findings_.full(); ++rank) {
+            const auto pair = sides(list->elements()[rank]);
             const auto id = [&](const std::string& token) { return ids_.find(token); };
             const auto left = pair ? id(pair->first) : ids_.end();
             const auto right = pair ? id(pair->second) : ids_.end();
@@ -308,7 +305,7 @@ private:
                 findings_.add({.code = FindingCode::bad_value,
                                .message = fmt::format("merge {} does not join two tokens of the "
                                                       "vocabulary to a third one",
-                                                      shown((*list)[rank])),
+                                                      shown(list->elements()[rank])),
                                .pointer = fmt::format("/model/merges/{}", rank)});
                 continue;
             }

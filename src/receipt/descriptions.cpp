@@ -3,8 +3,8 @@
 namespace trlm::adapt::document {
 
 void RoundingRule::read(const Json& json, Rounding& value, const Place& place) const {
-    if (json.is_string()) {
-        if (const auto rounding = parse_rounding(json.get_ref<const std::string&>())) {
+    if (json.is_text()) {
+        if (const auto rounding = parse_rounding(json.text())) {
             value = *rounding;
             return;
         }
@@ -20,9 +20,9 @@ void ClaimRule::read(const Json& json, Claim& value, const Place& place) const {
     if (json.is_null()) {
         value = std::monostate{};
     } else if (json.is_boolean()) {
-        value = json.get<bool>();
-    } else if (json.is_string()) {
-        value = json.get<std::string>();
+        value = json.boolean();
+    } else if (json.is_text()) {
+        value = json.text();
     } else {
         place.refuse(json, "a text, true, false or null");
     }
@@ -35,17 +35,17 @@ Json ClaimRule::write(const Claim& value) {
 }
 
 Json ClaimRule::schema() {
-    return {{"type", {"string", "boolean", "null"}}};
+    return {{"type", Json::array({"string", "boolean", "null"})}};
 }
 
 void RangeRule::read(const Json& json, StrengthRange& value, const Place& place) const {
-    if (!json.is_array() || json.size() != 2) {
+    if (!json.is_array() || json.elements().size() != 2) {
         place.refuse(json, "an array of two numbers, the least and the largest strength");
         return;
     }
     const std::size_t findings_before = place.findings->size();
-    Number{}.read(json[0], value.min, place.element(0));
-    Number{}.read(json[1], value.max, place.element(1));
+    Number{}.read(json.elements()[0], value.min, place.element(0));
+    Number{}.read(json.elements()[1], value.max, place.element(1));
     if (place.findings->size() > findings_before || value.min <= value.max) return;
     place.add(FindingCode::bad_value,
               "the range ends before it starts, so that no strength lies in it; swap the two");

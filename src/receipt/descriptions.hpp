@@ -65,9 +65,9 @@ template <std::size_t count>
 struct OneOf {
     std::array<std::string_view, count> texts;
     void read(const Json& json, std::string& value, const Place& place) const {
-        if (json.is_string()) value = json.template get<std::string>();
+        if (json.is_text()) value = json.text();
         for (const std::string_view text : texts) {
-            if (json.is_string() && value == text) return;
+            if (json.is_text() && value == text) return;
         }
         place.refuse(json, fmt::format("one of {}", fmt::join(texts, ", ")));
     }
@@ -75,7 +75,7 @@ struct OneOf {
     [[nodiscard]] Json schema() const {
         Json all = Json::array();
         for (const std::string_view text : texts)
-            all.push_back(std::string(text));
+            all.elements().emplace_back(std::string(text));
         return {{"enum", std::move(all)}};
     }
 };

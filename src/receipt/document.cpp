@@ -15,9 +15,8 @@ constexpr std::string_view path_pattern =
 /// A value as a finding shows it.
 std::string shown(const Json& json) {
     constexpr std::size_t longest = 120;
-    if (json.is_structured()) return json.type_name();
-    std::string text = json.is_string() ? json.get<std::string>()
-                                        : json.dump(-1, ' ', false, Json::error_handler_t::replace);
+    if (json.is_array() || json.is_object()) return json.type_name();
+    std::string text = json.is_text() ? json.text() : json.dump();
     if (text.size() > longest) text.replace(longest, std::string::npos, "...");
     return text;
 }
@@ -34,8 +33,8 @@ bool has_control_character(std::string_view text) noexcept {
 void compare_at(const std::string& pointer, const Json& stated, const Json& computed,
                 Findings& findings) {
     if (stated.is_object() && computed.is_object()) {
-        for (const auto& [key, value] : stated.items()) {
-            if (const auto other = computed.find(key); other != computed.end())
+        for (const auto& [key, value] : stated.members()) {
+            if (const Json* const other = computed.find(key))
                 compare_at(json_pointer(pointer, key), value, *other, findings);
         }
     } else if (stated != computed) {
@@ -57,8 +56,8 @@ void Place::refuse(const Json& value, std::string_view expected) const {
 }
 
 void Text::read(const Json& json, std::string& value, const Place& place) const {
-    if (json.is_string()) {
-        value = json.get_ref<const std::string&>();
+    if (json.is_text()) {
+        value = json.text();
         if (!value.empty() && value.size() <= longest && !has_control_character(value)) return;
     }
     place.refuse(json, "a text of 1 to 4096 bytes without control characters");
@@ -72,7 +71,7 @@ Json Text::schema() {
 }
 
 void Constant::read(const Json& json, std::string& value, const Place& place) const {
-    if (json.is_string() && json.get_ref<const std::string&>() == text) {
+    if (json.is_text() && json.text() == text) {
         value = text;
     } else {
         place.refuse(json, fmt::format("\"{}\"", text));
@@ -80,11 +79,11 @@ void Constant::read(const Json& json, std::string& value, const Place& place) co
 }
 
 void Path::read(const Json& json, std::string& value, const Place& place) const {
-    if (!json.is_string()) {
+    if (!json.is_text()) {
         place.refuse(json, "a path");
         return;
     }
-    value = json.get_ref<const std::string&>();
+    value = json.text();
     if (is_document_path(value)) return;
     place.add(FindingCode::path_escape,
               "this path is not one that a document may hold: 1 to 255 characters, folders and "
@@ -100,8 +99,8 @@ Json Path::schema() {
 bool Integer::read_wide(const Json& json, std::uint64_t& value, const Place& place,
                         std::uint64_t widest) const {
     const std::uint64_t bound = std::min(most, widest);
-    if (json.is_number_unsigned()) {
-        value = json.get<std::uint64_t>();
+    if (json.is_unsigned()) {
+        value = json.unsigned_number();
         if (value >= least && value <= bound) return true;
     }
     place.refuse(json, fmt::format("an integer from {} to {}", least, bound));
@@ -114,7 +113,7 @@ Json Integer::schema() const {
 
 void Number::read(const Json& json, double& value, const Place& place) const {
     if (json.is_number()) {
-        value = json.get<double>();
+        value = json.number();
         if (std::isfinite(value)) return;
     }
     place.refuse(json, "a finite number");
@@ -122,7 +121,7 @@ void Number::read(const Json& json, double& value, const Place& place) const {
 
 void Strength::read(const Json& json, float& value, const Place& place) const {
     if (json.is_number()) {
-        if (const auto strength = usable_strength(json.get<double>())) {
+        if (const auto strength = usable_strength(json.number())) {
             value = *strength;
             return;
         }
@@ -137,8 +136,8 @@ Json Strength::write(float value) {
 }
 
 void Checksum::read(const Json& json, std::uint64_t& value, const Place& place) const {
-    if (json.is_string()) {
-        if (const auto checksum = parse_checksum(json.get_ref<const std::string&>())) {
+    if (json.is_text()) {
+        if (const auto checksum = parse_checksum(json.text())) {
             value = *checksum;
             return;
         }
@@ -151,8 +150,7 @@ Json Checksum::schema() {
 }
 
 void ContentDigestRule::read(const Json& json, ContentDigest& value, const Place& place) const {
-    const auto digest =
-        json.is_string() ? parse_content_digest(json.get_ref<const std::string&>()) : std::nullopt;
+    const auto digest = json.is_text() ? parse_content_digest(json.text()) : std::nullopt;
     if (!digest) {
         place.refuse(json, "sha256: and 64 lower-case hex digits");
         return;
@@ -171,7 +169,7 @@ Json ContentDigestRule::schema() {
 }
 
 void HexDigest::read(const Json& json, Digest& value, const Place& place) const {
-    if (json.is_string() && from_hex(json.get_ref<const std::string&>(), value.bytes)) return;
+    if (json.is_text() && from_hex(json.text(), value.bytes)) return;
     place.refuse(json, "64 lower-case hex digits");
 }
 
@@ -179,16 +177,25 @@ Json HexDigest::schema() {
     return text_schema("^[0-9a-f]{64}$");
 }
 
+std::optional<Json> Anything::parsed(const std::string& value) {
+    // The parser reads objects only.
+    const auto document = parse_json("{\"value\":" + value + "}",
+                                     {.max_bytes = std::numeric_limits<std::uint64_t>::max(),
+                                      .max_depth = limits::json_depth + 1});
+    if (!document || document->members().size() != 1) return std::nullopt;
+    return document->members().front().value;
+}
+
 void Boolean::read(const Json& json, bool& value, const Place& place) const {
     if (json.is_boolean()) {
-        value = json.get<bool>();
+        value = json.boolean();
     } else {
         place.refuse(json, "true or false");
     }
 }
 
 void FieldReader::finish() const {
-    for (const auto& [key, value] : object_.items()) {
+    for (const auto& [key, value] : object_.members()) {
         if (known_.contains(key)) continue;
         place_.member(key).add(FindingCode::unknown_key,
                                "no document of this kind has this key; remove it, or correct its "
@@ -203,8 +210,8 @@ Result<Json> parse(std::string_view text, std::string_view schema, const Documen
     if (!json) return json;
     Findings findings;
     const Place place{"/schema", &findings, &options};
-    const auto stated = json->find("schema");
-    if (stated == json->end()) {
+    const Json* const stated = json->find("schema");
+    if (stated == nullptr) {
         place.add(FindingCode::missing_key,
                   fmt::format("the document names no schema; \"{}\" is expected here", schema),
                   std::string(schema));
@@ -220,7 +227,7 @@ Result<Json> parse(std::string_view text, std::string_view schema, const Documen
 }
 
 std::string print(const Json& document) {
-    return document.dump(2, ' ', false, Json::error_handler_t::replace) + '\n';
+    return document.dump_indented() + '\n';
 }
 
 Findings compare(const Json& stated, const Json& computed) {

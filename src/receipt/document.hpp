@@ -16,7 +16,6 @@
 #include <vector>
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
 #include "../guard.hpp"
 #include "../json.hpp"
@@ -24,8 +23,6 @@
 #include "trlm/adapt/receipt/file_ref.hpp"
 
 namespace trlm::adapt::document {
-
-using Json = nlohmann::ordered_json;
 
 /// Where a value stands, and what to do with what is wrong with it.
 struct Place {
@@ -138,8 +135,10 @@ struct HexDigest {
 struct Anything {
     static void read(const Json& json, std::string& value, const Place&) { value = json.dump(); }
     [[nodiscard]] static Json write(const std::string& value) {
-        return Json::parse(value, nullptr, false);
+        return parsed(value).value_or(Json());
     }
+    /// Nothing when the text is not JSON.
+    [[nodiscard]] static std::optional<Json> parsed(const std::string& value);
     [[nodiscard]] static Json schema() { return Json::object(); }
 };
 
@@ -149,8 +148,8 @@ struct Choice {
     std::array<std::string_view, count> names;
 
     void read(const Json& json, Enum& value, const Place& place) const {
-        if (json.is_string()) {
-            const auto& text = json.template get_ref<const std::string&>();
+        if (json.is_text()) {
+            const auto& text = json.text();
             for (std::size_t i = 0; i < count; ++i) {
                 if (names[i] != text) continue;
                 value = static_cast<Enum>(i);
@@ -165,7 +164,7 @@ struct Choice {
     [[nodiscard]] Json schema() const {
         Json all = Json::array();
         for (const std::string_view name : names)
-            all.push_back(std::string(name));
+            all.elements().emplace_back(name);
         return {{"enum", std::move(all)}};
     }
 };
@@ -243,25 +242,27 @@ struct Each {
             place.refuse(json, "array");
             return;
         }
-        if (json.size() < least || json.size() > most) {
+        const Json::Array& elements = json.elements();
+        if (elements.size() < least || elements.size() > most) {
             // The longest lists are those of the limits table.
-            place.add(json.size() < least ? FindingCode::bad_value : FindingCode::limit_exceeded,
-                      fmt::format("there are {} values here, but {}; correct the list", json.size(),
-                                  bounds()),
-                      bounds(), fmt::format("{}", json.size()));
+            place.add(
+                elements.size() < least ? FindingCode::bad_value : FindingCode::limit_exceeded,
+                fmt::format("there are {} values here, but {}; correct the list", elements.size(),
+                            bounds()),
+                bounds(), fmt::format("{}", elements.size()));
         }
-        for (std::size_t i = 0; i < json.size(); ++i) {
+        for (std::size_t i = 0; i < elements.size(); ++i) {
             // A value takes far more room than `{}`: those of a document that is refused anyway
             // are not read once nothing more is kept of what is wrong with them.
             if (place.findings->full() && place.findings->exit_code() == ExitCode::invalid) return;
-            rule.read(json[i], values.emplace_back(), place.element(i));
+            rule.read(elements[i], values.emplace_back(), place.element(i));
         }
     }
     template <class T>
     [[nodiscard]] Json write(const std::vector<T>& values) const {
         Json array = Json::array();
         for (const T& value : values)
-            array.push_back(rule.write(value));
+            array.elements().push_back(rule.write(value));
         return array;
     }
     [[nodiscard]] Json schema() const {
@@ -289,7 +290,7 @@ public:
     template <class T, class Rule>
     void operator()(std::string_view key, T& value, const Rule& rule) {
         known_.insert(key);
-        if (const auto member = object_.find(key); member != object_.end()) {
+        if (const auto member = object_.find(key); member != nullptr) {
             rule.read(*member, value, place_.member(key));
         } else if constexpr (!may_be_missing<Rule>()) {
             place_.member(key).add(FindingCode::missing_key,
@@ -313,7 +314,7 @@ struct FieldWriter {
     Json& object;
     template <class T, class Rule>
     void operator()(std::string_view key, const T& value, const Rule& rule) const {
-        object[std::string(key)] = rule.write(value);
+        object[key] = rule.write(value);
     }
 };
 
@@ -323,8 +324,8 @@ struct FieldSchemas {
     Json& required;
     template <class T, class Rule>
     void operator()(std::string_view key, const T&, const Rule& rule) const {
-        properties[std::string(key)] = rule.schema();
-        if constexpr (!may_be_missing<Rule>()) required.push_back(std::string(key));
+        properties[key] = rule.schema();
+        if constexpr (!may_be_missing<Rule>()) required.elements().emplace_back(key);
     }
 };
 
@@ -419,7 +420,7 @@ template <class T>
                      {"title", std::string(title)}};
     Json object = object_schema<T>(Json{{"schema", {{"const", std::string(schema)}}}},
                                    Json::array({"schema"}));
-    for (auto& [key, value] : object.items())
+    for (auto& [key, value] : object.members())
         document[key] = std::move(value);
     return document;
 }

@@ -72,7 +72,7 @@ Result<Evidence> read_evidence(EvidenceKind kind, std::string_view text,
 
 Result<std::string> write_evidence(const Evidence& evidence) {
     return guarded([&]() -> Result<std::string> {
-        if (document::Anything::write(evidence.body).is_discarded()) {
+        if (!document::Anything::parsed(evidence.body)) {
             return failure({.code = FindingCode::bad_json,
                             .message = "the body of the evidence is not JSON; correct it",
                             .pointer = "/body"});

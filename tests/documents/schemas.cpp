@@ -7,7 +7,6 @@
 #include "bundle_recipe.hpp"
 
 using namespace trlm::adapt;
-using document::Json;
 
 namespace {
 
@@ -22,7 +21,7 @@ void add_evidence(Json& schemas) {
 
 int main() {
     namespace names = schemas;
-    Json all;
+    Json all = Json::object();
     all["selector-registry"] = document::schema_of<Registry>(names::registry, "Selector registry");
     all["module-plan"] = document::schema_of<ModulePlan>(names::module_plan, "Module plan");
     all["model-manifest"] =

@@ -1,5 +1,6 @@
 #include "faults/failing_heap.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdio>
@@ -85,11 +86,40 @@ void fail(const std::string& call, long long at, const char* what) {
     std::exit(1);
 }
 
+Verdict verdict_of(const Findings& findings) {
+    if (!findings.has_errors()) return std::nullopt;
+    for (std::size_t i = 0; i < findings.size(); ++i) {
+        if (findings[i].code == FindingCode::out_of_memory) return findings[i].code;
+    }
+    if (!findings.empty()) return findings[0].code;
+    return findings.exit_code() == ExitCode::cannot_check ? FindingCode::out_of_memory
+                                                          : FindingCode::usage_error;
+}
+
+namespace {
+
+/// Allocations of a call in which none fails.
+long long allocations_of(const std::function<Verdict()>& act, const std::function<void()>& revert) {
+    constexpr long long plenty = 1'000'000'000;
+    fails_once = false;
+    until_failure = plenty;
+    const Verdict verdict = act();
+    const long long used = plenty - until_failure;
+    until_failure = -1;
+    if (!verdict) revert();
+    return used;
+}
+
+}  // namespace
+
 void exhaust(const std::string& call, const std::function<Verdict()>& act,
-             const std::function<void()>& revert, const std::function<bool()>& is_unchanged) {
+             const std::function<void()>& revert, const std::function<bool()>& is_unchanged,
+             long long most) {
+    constexpr long long first = 50;
+    const long long step = std::max(1LL, allocations_of(act, revert) / most);
     for (const bool once : {true, false}) {
         long long failures = 0;
-        for (long long at = 0;; ++at) {
+        for (long long at = 0;; at += at < first ? 1 : step) {
             const long long before = pieces_out;
             fails_once = once;
             until_failure = at;

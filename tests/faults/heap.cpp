@@ -20,17 +20,7 @@ using namespace trlm::adapt;
 using failing_heap::exhaust;
 using failing_heap::fail;
 using failing_heap::Verdict;
-
-template <class T>
-Verdict verdict_of(const Result<T>& result) {
-    if (result) return std::nullopt;
-    // There may have been no memory for the finding itself: then it still counts.
-    if (result.error().empty()) {
-        return result.error().exit_code() == ExitCode::cannot_check ? FindingCode::out_of_memory
-                                                                    : FindingCode::usage_error;
-    }
-    return result.error()[0].code;
-}
+using failing_heap::verdict_of;
 
 class Engine {
 public:

@@ -1,7 +1,11 @@
 #include "json.hpp"
 
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
+
+#include <nlohmann/json.hpp>
 
 #include "support/catch.hpp"
 
@@ -40,9 +44,69 @@ TEST_CASE("A JSON object is read in its order", "[json]") {
     REQUIRE(document.has_value());
     CHECK(document->dump() ==
           "{\"z\":[1,-2,3.5,true,false,null,\"\xc3\xa9\\n\"],\"a\":{\"b\":{}},\"\":[]}");
-    CHECK((*document)["z"][0].is_number_unsigned());
-    CHECK((*document)["z"][1].is_number_integer());
-    CHECK((*document)["z"][2].is_number_float());
+    const Json::Array& values = (*document)["z"].elements();
+    CHECK(values[0].is_unsigned());
+    CHECK(values[1].is_negative_integer());
+    CHECK((values[2].is_number() && !values[2].is_unsigned() && !values[2].is_negative_integer()));
+    CHECK(values[3].is_boolean());
+    CHECK(values[5].is_null());
+    CHECK(values[6].is_text());
+}
+
+TEST_CASE("What is printed is what nlohmann_json prints", "[json]") {
+    for (
+        const std::string_view text :
+        {R"({})", R"({"a":{},"b":[],"c":[{}],"d":[[]],"e":""})",
+         R"({"z":1,"a":[1,2,{"b":[true,false,null]}],"m":{"n":{"o":"p"}}})",
+         R"({"a":0,"b":-0,"c":0.0,"d":-0.0,"e":1.0,"f":0.1,"g":1e300,"h":5e-324,"i":1e22,"j":1e5})",
+         R"({"a":18446744073709551615,"b":18446744073709551616,"c":-9223372036854775808,)"
+         R"("d":-9223372036854775809,"e":9007199254740993})",
+         R"({"\u0000\"\\/\b\f\n\r\t\u001f\u007f":"\u20ac\ud83d\ude00\u0085\u2028"})"}) {
+        const auto document = parse_json(text, rules);
+        REQUIRE(document.has_value());
+        const auto expected = nlohmann::ordered_json::parse(text);
+        CHECK(document->dump() == expected.dump());
+        CHECK(document->dump_indented() == expected.dump(2));
+    }
+    CHECK(Json("\xff\x80").dump() == "\"\xef\xbf\xbd\xef\xbf\xbd\"");
+}
+
+TEST_CASE("A copy is a value of its own, and what is moved stays where it is", "[json]") {
+    Json tree = {{"a", Json::array({1, "x"})}, {"b", {{"c", nullptr}}}};
+    const Json copy = tree;
+    tree["a"].elements().emplace_back(true);
+    tree["b"]["c"] = Json::array({copy});
+    CHECK(copy.dump() == R"({"a":[1,"x"],"b":{"c":null}})");
+    CHECK(tree.dump() == R"({"a":[1,"x",true],"b":{"c":[{"a":[1,"x"],"b":{"c":null}}]}})");
+    const Json* const inner = tree.find("b");
+    const std::string* const text = &tree["a"].elements()[1].text();
+    Json moved = std::move(tree);
+    CHECK(&moved["a"].elements()[1].text() == text);
+    CHECK(moved.find("b") == inner);
+    moved["b"] = std::move(moved["b"]["c"]);  // a part takes the place of the whole
+    CHECK(moved["b"] == Json::array({copy}));
+    moved = moved["b"].elements()[0];
+    CHECK(moved == copy);
+    CHECK(moved.find("x") == nullptr);
+    CHECK(std::as_const(moved)["x"].is_null());
+    CHECK(Json(1).find("x") == nullptr);
+}
+
+TEST_CASE("Numbers are compared by their worth, objects by their order too", "[json]") {
+    const auto same = [](std::string_view a, std::string_view b) {
+        return *parse_json(a, rules) == *parse_json(b, rules);
+    };
+    CHECK(same(R"({"a":1})", R"({"a":1.0})"));
+    CHECK(same(R"({"a":-3})", R"({"a":-3.0})"));
+    CHECK(same(R"({"a":[1,"x",null,true,{}]})", R"({"a":[1e0,"x",null,true,{}]})"));
+    CHECK_FALSE(same(R"({"a":1})", R"({"a":"1"})"));
+    CHECK_FALSE(same(R"({"a":1})", R"({"a":true})"));
+    CHECK_FALSE(same(R"({"a":0})", R"({"a":null})"));
+    CHECK_FALSE(same(R"({"a":[]})", R"({"a":{}})"));
+    CHECK_FALSE(same(R"({"a":1,"b":2})", R"({"b":2,"a":1})"));
+    CHECK_FALSE(same(R"({"a":-9223372036854775808})", R"({"a":-9223372036854775807})"));
+    CHECK_FALSE(same(R"({"a":18446744073709551615})", R"({"a":18446744073709551614})"));
+    CHECK_FALSE(same(R"({"a":false})", R"({"a":true})"));
 }
 
 TEST_CASE("What is not JSON is refused where it starts to be wrong", "[json]") {
@@ -106,7 +170,9 @@ TEST_CASE("A number that no double holds is refused", "[json]") {
     CHECK(refused("{\"a\":{\"b\":[0,1e400]}}").pointer == "/a/b/1");
     CHECK(parse_json("{\"a\":1e308}", rules).has_value());
     CHECK(parse_json("{\"a\":1e-400}", rules).has_value());
-    CHECK((*parse_json("{\"a\":123456789012345678901234567890}", rules))["a"].is_number_float());
+    const auto wide = parse_json("{\"a\":123456789012345678901234567890}", rules);
+    CHECK((*wide)["a"].number() == 123456789012345678901234567890.0);
+    CHECK_FALSE((*wide)["a"].is_unsigned());
 }
 
 TEST_CASE("Every duplicate key is reported with its pointer and place", "[json]") {
