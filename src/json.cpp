@@ -85,7 +85,9 @@ public:
 
     bool null() { return add_scalar(nullptr); }
     bool boolean(bool value) { return add_scalar(value); }
-    bool number_integer(number_integer_t value) { return add_scalar(value); }
+    bool number_integer(number_integer_t value) {
+        return add_scalar(Json::negative_integer(value));
+    }
     bool number_unsigned(number_unsigned_t value) { return add_scalar(value); }
     bool number_float(number_float_t value, const string_t&) { return add_scalar(value); }
     bool string(string_t& value) { return add_scalar(std::move(value)); }
@@ -297,6 +299,12 @@ Json& Json::operator=(Json&& other) noexcept {
 }
 
 Json::~Json() = default;
+
+Json Json::negative_integer(std::int64_t value) noexcept {
+    Json result;
+    result.value_ = value;
+    return result;
+}
 
 Json Json::object() {
     return Json(Object());

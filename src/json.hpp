@@ -57,6 +57,7 @@ public:
     Json& operator=(Json&& other) noexcept;
     ~Json();
 
+    [[nodiscard]] static Json negative_integer(std::int64_t value) noexcept;
     [[nodiscard]] static Json object();
     [[nodiscard]] static Json array(std::initializer_list<Json> elements = {});
 
@@ -67,7 +68,7 @@ public:
     [[nodiscard]] bool is_object() const noexcept { return holds<Boxed<Object>>(); }
     /// A number without fraction and exponent, from 0 to 2^64-1.
     [[nodiscard]] bool is_unsigned() const noexcept { return holds<std::uint64_t>(); }
-    /// One from -2^63 to -1.
+    /// One with a minus sign, from -2^63 to -0.
     [[nodiscard]] bool is_negative_integer() const noexcept { return holds<std::int64_t>(); }
     [[nodiscard]] bool is_number() const noexcept {
         return is_unsigned() || is_negative_integer() || holds<double>();

@@ -84,15 +84,23 @@ std::vector<std::string> names_in(int folder) {
     return names;
 }
 
-void remove_tree(int folder, const std::string& name, int depth) {
-    if (::unlinkat(folder, name.c_str(), 0) == 0 || depth == 0) return;
-    const Descriptor beneath(without_interruption([&] {
-        return ::openat(folder, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    }));
-    if (!beneath.valid()) return;
-    for (const std::string& child : names_in(beneath.number()))
-        remove_tree(beneath.number(), child, depth - 1);
-    (void)::unlinkat(folder, name.c_str(), AT_REMOVEDIR);
+/// Removes a file, or a folder with what lies in it; false when it is still there. Takes no memory
+/// but the system's: this tidies up when there is none left.
+bool remove_tree(int folder, const char* name, int depth) noexcept {
+    if (::unlinkat(folder, name, 0) == 0) return true;
+    if (depth == 0) return false;
+    if (const Listing listing = list(folder, name)) {
+        // Some file systems pass over names when others are removed meanwhile.
+        for (bool removed = true; removed; ::rewinddir(listing.get())) {
+            removed = false;
+            while (const dirent* const entry = ::readdir(listing.get())) {
+                if (!names_a_child(*entry)) continue;
+                const bool gone = remove_tree(::dirfd(listing.get()), entry->d_name, depth - 1);
+                removed = removed || gone;
+            }
+        }
+    }
+    return ::unlinkat(folder, name, AT_REMOVEDIR) == 0;
 }
 
 bool try_to_lock(int descriptor) noexcept {
@@ -173,7 +181,7 @@ void undo_publication(int folder, const Unfinished& content, const std::vector<N
                                       : rename_back(folder, note.whole, note.name);
         if (error != 0) return;
     }
-    remove_tree(folder, content.whole, deepest_tree);
+    (void)remove_tree(folder, content.whole.c_str(), deepest_tree);
 }
 
 /// Some file systems have nothing to synchronize and say so.
@@ -267,7 +275,7 @@ void tidy_folder(int folder) noexcept {
 }
 
 void remove_tree(int folder, const std::string& name) noexcept {
-    (void)quietly([&] { remove_tree(folder, name, deepest_tree); });
+    (void)remove_tree(folder, name.c_str(), deepest_tree);
 }
 
 void Previous::keep(int folder, const std::string& name, const std::string& key) {

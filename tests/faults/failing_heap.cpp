@@ -81,8 +81,8 @@ void operator delete(void* memory, std::size_t, std::align_val_t) noexcept {
 
 namespace trlm::adapt::failing_heap {
 
-void fail(const std::string& call, long long at, const char* what) {
-    std::fprintf(stderr, "%s, allocation %lld: %s\n", call.c_str(), at, what);
+void fail(const std::string& call, long long at, const std::string& what) {
+    std::fprintf(stderr, "%s, allocation %lld: %s\n", call.c_str(), at, what.c_str());
     std::exit(1);
 }
 
@@ -133,7 +133,9 @@ void exhaust(const std::string& call, const std::function<Verdict()>& act,
                 continue;
             }
             ++failures;
-            if (*verdict != FindingCode::out_of_memory) fail(call, at, "another finding");
+            if (*verdict != FindingCode::out_of_memory) {
+                fail(call, at, "it says " + std::string(finding_info(*verdict).name));
+            }
             if (!is_unchanged()) fail(call, at, "something has changed");
             if (pieces_out != before) fail(call, at, "memory was not given back");
             if (at > 1'000'000) fail(call, at, "it never works");

@@ -32,6 +32,6 @@ template <class T>
 }
 
 /// Ends the program: what went wrong at which allocation.
-[[noreturn]] void fail(const std::string& call, long long at, const char* what);
+[[noreturn]] void fail(const std::string& call, long long at, const std::string& what);
 
 }  // namespace trlm::adapt::failing_heap

@@ -99,6 +99,8 @@ TEST_CASE("Numbers are compared by their worth, objects by their order too", "[j
     CHECK(same(R"({"a":1})", R"({"a":1.0})"));
     CHECK(same(R"({"a":-3})", R"({"a":-3.0})"));
     CHECK(same(R"({"a":[1,"x",null,true,{}]})", R"({"a":[1e0,"x",null,true,{}]})"));
+    CHECK(same(R"({"a":-0})", R"({"a":0})"));
+    CHECK_FALSE((*parse_json(R"({"a":-0})", rules))["a"].is_unsigned());
     CHECK_FALSE(same(R"({"a":1})", R"({"a":"1"})"));
     CHECK_FALSE(same(R"({"a":1})", R"({"a":true})"));
     CHECK_FALSE(same(R"({"a":0})", R"({"a":null})"));
