@@ -64,8 +64,6 @@ struct HeldFile {
 /// More than this is not reserved for files that are yet to come.
 constexpr std::uint64_t most_reserved = std::uint64_t{256} << 20;
 
-constexpr const char* not_enough_memory = "there is not enough memory for this bundle";
-
 /// What a document demands of a file.
 struct Request {
     WantedFile wanted;
@@ -97,7 +95,7 @@ std::string_view to_string(GateStatus status) noexcept {
 
 class Chain::Machine {
 public:
-    explicit Machine(ChainOptions options) : options_(std::move(options)) {
+    explicit Machine(const ChainOptions& options) : options_(options) {
         report_.gates.fill(GateStatus::pending);
         Request request{.wanted = {.gate = Gate::registry,
                                    .path = options_.registry_path,
@@ -118,7 +116,7 @@ public:
     bool feed(Bytes piece);
     void close();
     void refuse(Findings why);
-    void give_up(FindingCode code, std::string message);
+    void give_up_without_memory() noexcept;
 
     [[nodiscard]] const ChainReport& report() const noexcept { return report_; }
     [[nodiscard]] std::optional<Digest> closed_digest() const noexcept { return closed_digest_; }
@@ -282,7 +280,7 @@ bool Chain::Machine::open(std::uint64_t bytes) {
              .actual = fmt::format("{}", bytes)});
     } else {
         if (!take_memory(bytes, incoming_.memory)) {
-            give_up(FindingCode::out_of_memory, not_enough_memory);
+            give_up_without_memory();
             return false;
         }
         filled_ = 0;
@@ -419,9 +417,9 @@ void Chain::Machine::refuse(Findings why) {
     drop_incoming();
 }
 
-void Chain::Machine::give_up(FindingCode code, std::string message) {
+void Chain::Machine::give_up_without_memory() noexcept {
     report_.findings.append(std::exchange(current_, {}));
-    report_.findings.add({.code = code, .message = std::move(message)});
+    report_.findings.append(std::move(out_of_memory().value()));
     for (; gate_ < gate_count; ++gate_) {
         report_.gates[gate_] = GateStatus::failed;
         report_.findings_until[gate_] = report_.findings.size();
@@ -1016,73 +1014,84 @@ void Chain::Machine::judge_diagnostics() {
 
 namespace {
 
-/// Runs one step; where memory ends, so does the chain.
-template <class Machine, class Step>
-auto step(Machine& machine, const Step& step) {
-    using Outcome = decltype(step());
-    if constexpr (std::is_void_v<Outcome>) {
-        if (!memory_suffices(step)) machine.give_up(FindingCode::out_of_memory, not_enough_memory);
-    } else {
-        Outcome outcome{};
-        const bool enough = memory_suffices([&] { outcome = step(); });
-        if (!enough) machine.give_up(FindingCode::out_of_memory, not_enough_memory);
-        return outcome;
-    }
+/// Where there is no memory for any other.
+ChainReport report_without_memory() noexcept {
+    ChainReport report;
+    report.gates.fill(GateStatus::failed);
+    report.findings = std::move(out_of_memory().value());
+    return report;
 }
 
 }  // namespace
 
-Chain::Chain(ChainOptions options) : machine_(std::make_unique<Machine>(std::move(options))) {}
+/// Runs one step; where memory ends, so does the chain.
+template <class Step>
+auto Chain::step(const Step& step) {
+    using Outcome = decltype(step());
+    Outcome outcome{};
+    if (machine_ != nullptr && !memory_suffices([&] { outcome = step(); })) {
+        machine_->give_up_without_memory();
+    }
+    return outcome;
+}
+
+Chain::Chain(const ChainOptions& options) noexcept {
+    (void)memory_suffices([&] { machine_ = std::make_unique<Machine>(options); });
+}
+
 Chain::Chain(Chain&&) noexcept = default;
 Chain& Chain::operator=(Chain&&) noexcept = default;
 Chain::~Chain() = default;
 
 const WantedFile* Chain::wanted() const noexcept {
-    return machine_->wanted();
+    return machine_ == nullptr ? nullptr : machine_->wanted();
 }
 
 bool Chain::open(std::uint64_t bytes) {
-    return step(*machine_, [&] { return wanted() != nullptr && machine_->open(bytes); });
+    return step([&] { return wanted() != nullptr && machine_->open(bytes); });
 }
 
 MutableBytes Chain::room() const noexcept {
-    return machine_->room();
+    return machine_ == nullptr ? MutableBytes{} : machine_->room();
 }
 
 bool Chain::feed(Bytes piece) {
-    return step(*machine_, [&] { return machine_->feed(piece); });
+    return step([&] { return machine_->feed(piece); });
 }
 
 void Chain::close() {
-    step(*machine_, [&] { machine_->close(); });
+    (void)step([&] { return machine_->close(), true; });
 }
 
 void Chain::refuse(Findings why) {
-    step(*machine_, [&] { machine_->refuse(std::move(why)); });
+    (void)step([&] { return machine_->refuse(std::move(why)), true; });
 }
 
 const ChainReport& Chain::report() const noexcept {
-    return machine_->report();
+    static const ChainReport without_memory = report_without_memory();
+    return machine_ == nullptr ? without_memory : machine_->report();
 }
 
 std::optional<Digest> Chain::closed_digest() const noexcept {
-    return machine_->closed_digest();
+    return machine_ == nullptr ? std::nullopt : machine_->closed_digest();
 }
 
 std::optional<VerifiedAssembly> Chain::verified() const noexcept {
-    return machine_->verified();
+    return machine_ == nullptr ? std::nullopt : machine_->verified();
 }
 
 std::optional<Bytes> Chain::file(const std::string& path) const {
-    return machine_->file(path);
+    return machine_ == nullptr ? std::nullopt : machine_->file(path);
 }
 
 const Registry* Chain::registry() const noexcept {
-    return machine_->registry();
+    return machine_ == nullptr ? nullptr : machine_->registry();
 }
 
-std::vector<std::string> Chain::known_files() const {
-    return machine_->known_files();
+Result<std::vector<std::string>> Chain::known_files() const {
+    return guarded([&]() -> Result<std::vector<std::string>> {
+        return machine_ == nullptr ? std::vector<std::string>() : machine_->known_files();
+    });
 }
 
 // ------------------------------------------------------------------------------------------ verify
@@ -1120,11 +1129,13 @@ void feed_wanted(Source& source, Chain& chain, const Progress& progress) {
 /// The modules of an entry that was not chosen, as far as its plan can be read.
 void add_modules_of(Source& source, const RegistryEntry& entry, std::set<std::string>& known) {
     const Result<SourceFile> file = source.open(entry.module_plan.path);
-    if (!file || file->bytes() != entry.module_plan.bytes) return;
+    if (!file) return throw_if_out_of_memory(file.error());
+    if (file->bytes() != entry.module_plan.bytes) return;
     const auto bytes = read_whole(*file, limits::json_bytes);
-    if (!bytes || digest_like(entry.module_plan.digest, *bytes) != entry.module_plan.digest) return;
+    if (!bytes) return throw_if_out_of_memory(bytes.error());
+    if (digest_like(entry.module_plan.digest, *bytes) != entry.module_plan.digest) return;
     const Result<ModulePlan> plan = read_module_plan(as_text(*bytes), {.allow_weak_digests = true});
-    if (!plan) return;
+    if (!plan) return throw_if_out_of_memory(plan.error());
     for (const Module& module : plan->modules)
         known.insert(module.file.path);
 }
@@ -1132,11 +1143,12 @@ void add_modules_of(Source& source, const RegistryEntry& entry, std::set<std::st
 /// `unlisted_file` for what lies in the bundle for no reason.
 Findings judge_listing(Source& source, const Chain& chain, bool strict) {
     Findings findings;
-    const std::vector<std::string> listed = chain.known_files();
-    if (listed.empty() || !source.can_list()) return findings;
+    const Result<std::vector<std::string>> listed = chain.known_files();
+    if (!listed) return listed.error();
+    if (listed->empty() || !source.can_list()) return findings;
     const Result<std::vector<std::string>> present = source.list();
     if (!present) return present.error();
-    std::set<std::string> known(listed.begin(), listed.end());
+    std::set<std::string> known(listed->begin(), listed->end());
     const auto unknown = [&] {
         std::vector<std::string> paths;
         std::set_difference(present->begin(), present->end(), known.begin(), known.end(),
@@ -1160,15 +1172,17 @@ Findings judge_listing(Source& source, const Chain& chain, bool strict) {
 
 }  // namespace
 
-ChainReport verify(Source& source, ChainOptions options) {
-    const Progress progress = options.progress;
-    const bool strict = options.strict;
-    Chain chain(std::move(options));
-    while (chain.wanted() != nullptr)
-        feed_wanted(source, chain, progress);
-    ChainReport report = chain.report();
-    report.findings.append(judge_listing(source, chain, strict));
-    report.opened = source.opened();
+ChainReport verify(Source& source, const ChainOptions& options) {
+    ChainReport report;
+    const bool enough = memory_suffices([&] {
+        Chain chain(options);
+        while (chain.wanted() != nullptr)
+            feed_wanted(source, chain, options.progress);
+        report = chain.report();
+        report.findings.append(judge_listing(source, chain, options.strict));
+        report.opened = source.opened();
+    });
+    if (!enough) report = report_without_memory();
     return report;
 }
 

@@ -36,6 +36,13 @@ namespace trlm::adapt {
 #endif
 }
 
+/// Memory ran out where a call's findings come from: so it did here.
+inline void throw_if_out_of_memory(const Findings& findings) {
+    // There may have been no memory for the finding itself.
+    const bool unsaid = findings.has_errors() && findings.empty();
+    if (unsaid || findings.contains(FindingCode::out_of_memory)) throw_out_of_memory();
+}
+
 /// Calls `function`; false when memory ran out in it.
 template <class Function>
 [[nodiscard]] bool memory_suffices(Function&& function) {

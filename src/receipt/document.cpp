@@ -182,8 +182,7 @@ std::optional<Json> Anything::parsed(const std::string& value) {
     const auto document = parse_json("{\"value\":" + value + "}",
                                      {.max_bytes = std::numeric_limits<std::uint64_t>::max(),
                                       .max_depth = limits::json_depth + 1});
-    // There may have been no memory for the finding itself.
-    if (!document && document.error().exit_code() == ExitCode::cannot_check) throw_out_of_memory();
+    if (!document) throw_if_out_of_memory(document.error());
     if (!document || document->members().size() != 1) return std::nullopt;
     return document->members().front().value;
 }

@@ -107,9 +107,10 @@ struct VerifiedAssembly {
 /// are in the report. Memory: all files of the entry. Use from one thread at a time.
 class Chain {
 public:
-    /// Waits for the registry; nothing was fed yet.
-    explicit Chain(ChainOptions options = {});
-    /// Takes over; the other may only be destroyed or assigned to.
+    /// Waits for the registry; nothing was fed yet. Where there is no memory to begin with, no file
+    /// is wanted, and the report says `out_of_memory`.
+    explicit Chain(const ChainOptions& options = {}) noexcept;
+    /// Takes over; the other wants no file.
     Chain(Chain&&) noexcept;
     /// The same.
     Chain& operator=(Chain&&) noexcept;
@@ -155,16 +156,19 @@ public:
 
     /// Files that lie in the bundle for a reason: the registry, what its entries name, and the
     /// modules of the chosen entry's plan. Ascending; empty where there is no plan to tell.
-    [[nodiscard]] std::vector<std::string> known_files() const;
+    /// `out_of_memory`.
+    [[nodiscard]] Result<std::vector<std::string>> known_files() const;
 
 private:
     class [[gnu::visibility("hidden")]] Machine;
+    template <class Step>
+    auto step(const Step& step);
     std::unique_ptr<Machine> machine_;
 };
 
 /// All gates over a source. Where the source can list its files, those that no entry leads to are
 /// `unlisted_file`; to tell, the module plans of other entries are read when every gate is done.
-[[nodiscard]] ChainReport verify(Source& source, ChainOptions options = {});
+[[nodiscard]] ChainReport verify(Source& source, const ChainOptions& options = {});
 
 }  // namespace trlm::adapt
 #pragma GCC visibility pop
