@@ -3,6 +3,8 @@
 #include <filesystem>
 #include <system_error>
 
+#include <sys/stat.h>
+
 #include "json.hpp"
 #include "trlm/adapt/file.hpp"
 #include "trlm/adapt/limits.hpp"
@@ -35,8 +37,8 @@ std::string path_in(const std::string& folder, const std::string& name) {
 }
 
 bool file_exists(const std::string& path) noexcept {
-    std::error_code error;
-    return std::filesystem::exists(path, error);
+    struct stat status {};
+    return ::stat(path.c_str(), &status) == 0;
 }
 
 }  // namespace trlm::adapt

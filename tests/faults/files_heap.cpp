@@ -17,16 +17,21 @@
 
 #include "faults/failing_heap.hpp"
 #include "support/sample.hpp"
+#include "support/tokenizer_json.hpp"
 #include "trlm/adapt/apply.hpp"
 #include "trlm/adapt/bundle.hpp"
 #include "trlm/adapt/chain.hpp"
 #include "trlm/adapt/chosen_stack.hpp"
 #include "trlm/adapt/file.hpp"
+#include "trlm/adapt/produce/checkpoint.hpp"
 #include "trlm/adapt/produce/compose.hpp"
 #include "trlm/adapt/produce/convert.hpp"
 #include "trlm/adapt/produce/difference.hpp"
 #include "trlm/adapt/produce/forecast.hpp"
+#include "trlm/adapt/produce/lora.hpp"
 #include "trlm/adapt/produce/merge.hpp"
+#include "trlm/adapt/produce/safetensors.hpp"
+#include "trlm/adapt/produce/tokenizer_import.hpp"
 #include "trlm/adapt/receipt/apply_receipt.hpp"
 #include "trlm/adapt/receipt/family.hpp"
 #include "trlm/adapt/replay.hpp"
@@ -222,6 +227,37 @@ void exhaust_producers(const Sample& sample) {
     });
 }
 
+/// What other programs have made: the examples in `data`.
+void exhaust_imports(const Sample& sample, const std::string& data) {
+    const auto nothing = [] {};
+    const auto always = [] { return true; };
+    const std::string tensors = content_of(data + "/checkpoint/model.safetensors");
+    exhaust(
+        "read_safetensors", [&] { return verdict_of(read_safetensors(as_bytes(tensors))); },
+        nothing, always, most);
+    const std::string checkpoint = data + "/checkpoint";
+    exhaust(
+        "Checkpoint::open", [&] { return verdict_of(Checkpoint::open(checkpoint)); }, nothing,
+        always, most);
+    std::vector<std::byte> base_file;
+    if (!convert_to_memory(Checkpoint::open(checkpoint)->source(), base_file)) std::exit(1);
+    const Model base = *read_model(base_file);
+    const std::string lora = data + "/peft-lora";
+    const std::string out = sample.path("out");
+    sample.exhaust_call("import_lora", [&]() -> Verdict {
+        auto imported = import_lora(lora, base, out);
+        if (!imported) return verdict_of(imported.error());
+        return verdict_of(imported->file.commit(/*replace=*/true));
+    });
+    const std::string tokenizer = sample::tokenizer_json().dump();
+    exhaust(
+        "import_tokenizer_json",
+        [&] {
+            return verdict_of(import_tokenizer_json(tokenizer, 262, {0, 1, 2, 3}));
+        },
+        nothing, always, most);
+}
+
 constexpr std::string_view recipe_text = R"({
   "schema": "trlm/bundle-recipe@1", "id": "small", "model": "base.slm", "strategy": "manual",
   "budgets": {"model_bytes": 1048576, "text_sidecar_bytes": 65536, "adapter_stack_bytes": 1048576,
@@ -314,12 +350,15 @@ void exhaust_replay(const Sample& sample) {
 
 }  // namespace
 
-int main() {
+// usage: files_heap_faults DATA, the folder of the examples' data
+int main(int argc, char** argv) {
+    if (argc != 2) fail("main", 0, "it takes the folder of the examples' data");
     const Sample sample;
     exhaust_files(sample);
     exhaust_application(sample);
     exhaust_reverting(sample);
     exhaust_producers(sample);
+    exhaust_imports(sample, argv[1]);
     exhaust_replay(sample);
     exhaust_bundles(sample);
     return 0;

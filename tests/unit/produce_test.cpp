@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "support/catch.hpp"
+#include "support/tokenizer_json.hpp"
 #include "trlm/adapt/produce/checkpoint.hpp"
 #include "trlm/adapt/produce/safetensors.hpp"
 #include "trlm/adapt/produce/tokenizer_import.hpp"
@@ -24,50 +25,6 @@ std::vector<std::byte> safetensors(const std::string& header, std::size_t data_b
     store(MutableBytes(file), 0, static_cast<std::uint64_t>(header.size()));
     std::memcpy(file.data() + 8, header.data(), header.size());
     return file;
-}
-
-/// A byte in the alphabet of byte-level BPE, for bytes that stand for themselves and the space.
-std::string written(char byte) {
-    return byte == ' ' ? "\xc4\xa0" : std::string(1, byte);
-}
-
-/// Bytes as byte-level BPE writes them, in the order of their values, as ids `first` on.
-Json byte_vocabulary(std::uint32_t first) {
-    Json vocabulary = Json::object();
-    std::uint32_t other = 256;
-    for (std::uint32_t byte = 0; byte < 256; ++byte) {
-        const bool itself =
-            (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
-        const std::uint32_t character = itself ? byte : other++;
-        std::string text;
-        if (character < 128) {
-            text += static_cast<char>(character);
-        } else {
-            text += static_cast<char>(0xc0 | character >> 6);
-            text += static_cast<char>(0x80 | (character & 0x3f));
-        }
-        vocabulary[text] = first + byte;
-    }
-    return vocabulary;
-}
-
-/// A tokenizer.json with four special tokens first, all bytes, and "th", " th".
-Json tokenizer() {
-    Json vocabulary = byte_vocabulary(4);
-    vocabulary["th"] = 260;
-    vocabulary[written(' ') + "th"] = 261;
-    Json added = Json::array();
-    const std::array names{"<s>", "</s>", "<pad>", "<unk>"};
-    for (std::size_t i = 0; i < names.size(); ++i) {
-        added.push_back({{"id", i}, {"content", names[i]}, {"special", true}});
-    }
-    return {{"added_tokens", added},
-            {"normalizer", nullptr},
-            {"pre_tokenizer", {{"type", "ByteLevel"}, {"use_regex", false}}},
-            {"model",
-             {{"type", "BPE"},
-              {"vocab", vocabulary},
-              {"merges", {"t h", Json::array({written(' '), "th"})}}}}};
 }
 
 constexpr NamedSpecialTokens named{0, 1, 2, 3};
@@ -137,7 +94,7 @@ TEST_CASE("half-split rows of two heads of four") {
 }
 
 TEST_CASE("a byte-level BPE cuts a text as its merges say") {
-    const auto imported = import_tokenizer_json(tokenizer().dump(), 262, named);
+    const auto imported = import_tokenizer_json(sample::tokenizer_json().dump(), 262, named);
     REQUIRE(imported);
     CHECK(imported->notes.empty());
     const auto read = Tokenizer::parse(imported->section);
@@ -151,8 +108,8 @@ TEST_CASE("a byte-level BPE cuts a text as its merges say") {
 }
 
 TEST_CASE("plain bytes with BTOK's ids are BTOK") {
-    Json document = tokenizer();
-    document["model"]["vocab"] = byte_vocabulary(0);
+    Json document = sample::tokenizer_json();
+    document["model"]["vocab"] = sample::byte_vocabulary(0);
     document["model"]["merges"] = Json::array();
     for (auto& token : document["added_tokens"])
         token["id"] = token["id"].get<int>() + 256;
@@ -165,7 +122,8 @@ TEST_CASE("plain bytes with BTOK's ids are BTOK") {
 }
 
 TEST_CASE("roles that nobody names go to free special tokens, with a note") {
-    const auto imported = import_tokenizer_json(tokenizer().dump(), 262, {1, 1, {}, 3});
+    const auto imported =
+        import_tokenizer_json(sample::tokenizer_json().dump(), 262, {1, 1, {}, 3});
     REQUIRE(imported);
     const auto special = Tokenizer::parse(imported->section)->special();
     CHECK(special.bos == 1);
@@ -177,7 +135,7 @@ TEST_CASE("roles that nobody names go to free special tokens, with a note") {
 
 TEST_CASE("tokenizers that BPE1 has no place for are refused") {
     const auto refusal = [](auto change, std::uint32_t vocab_size = 262) {
-        Json document = tokenizer();
+        Json document = sample::tokenizer_json();
         change(document);
         const auto imported = import_tokenizer_json(document.dump(), vocab_size, named);
         REQUIRE_FALSE(imported);
@@ -196,9 +154,10 @@ TEST_CASE("tokenizers that BPE1 has no place for are refused") {
           }) == Code::unsupported_source);
     CHECK(refusal([](Json& d) { d["model"]["vocab"]["\xe2\x96\x81"] = 12; }) ==
           Code::unsupported_source);
-    const auto without_a_role = import_tokenizer_json(tokenizer().dump(), 262, {0, 1, 1, 2});
+    const auto without_a_role =
+        import_tokenizer_json(sample::tokenizer_json().dump(), 262, {0, 1, 1, 2});
     CHECK(without_a_role);  // id 3 is free
-    Json few = tokenizer();
+    Json few = sample::tokenizer_json();
     few["added_tokens"][3]["special"] = false;
     CHECK(import_tokenizer_json(few.dump(), 262, {0, 1, 1, 2}).error()[0].code ==
           Code::unsupported_source);
