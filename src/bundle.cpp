@@ -346,7 +346,7 @@ Status Builder::read_inputs() {
         why.set_file(file);
         findings.append(std::move(why));
     };
-    if (auto file = MappedFile::open(host)) {
+    if (auto file = MappedFile::open(host, FileReading::copied)) {
         model_file_.emplace(std::move(*file));
         auto model = read_model(model_file_->bytes(),
                                 {.checksum = options_.checksum, .progress = options_.progress});
@@ -361,7 +361,7 @@ Status Builder::read_inputs() {
     }
     for (const RecipeAdapter& adapter : recipe_.adapters) {
         const std::string package_host = host_path(adapter.package);
-        auto file = MappedFile::open(package_host);
+        auto file = MappedFile::open(package_host, FileReading::copied);
         if (!file) {
             note(std::move(file.error()), package_host);
             continue;
@@ -649,14 +649,17 @@ Result<BundleReport> create_bundle(const BundleRecipe& recipe, const std::string
     return guarded([&]() -> Result<BundleReport> {
         Result<OutputFolder> output = OutputFolder::create(folder);
         if (!output) return failure(std::move(output.error()));
-        Builder builder(recipe, recipe_folder, options);
-        if (Status built = builder.build(); !built) return failure(std::move(built.error()));
         BundleReport report;
-        for (const auto& [path, bytes] : builder.files()) {
-            if (Status written = output->write(path, bytes); !written)
-                return failure(std::move(written.error()));
-            report.files.push_back(path);
-            report.bytes += bytes.size();
+        {  // The copies of the recipe's files go before what was written is read back.
+            Builder builder(recipe, recipe_folder, options);
+            if (Status built = builder.build(); !built) return failure(std::move(built.error()));
+            for (const auto& [path, bytes] : builder.files()) {
+                if (Status written = output->write(path, bytes); !written)
+                    return failure(std::move(written.error()));
+                report.files.push_back(path);
+                report.bytes += bytes.size();
+            }
+            report.registry_digest = builder.registry_digest();
         }
         // What is verified is what lies on the disk.
         Result<Source> source = Source::folder(output->temporary());
@@ -669,7 +672,6 @@ Result<BundleReport> create_bundle(const BundleRecipe& recipe, const std::string
         if (report.verification.findings.has_errors()) return failure(report.verification.findings);
         if (Status published = output->commit(); !published)
             return failure(std::move(published.error()));
-        report.registry_digest = builder.registry_digest();
         return report;
     });
 }

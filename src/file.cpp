@@ -75,9 +75,50 @@ Result<Bytes> map_bytes(int file, std::uint64_t size, const std::string& path) {
     return Bytes(static_cast<const std::byte*>(address), static_cast<std::size_t>(size));
 }
 
+/// Fills `room` from the beginning of a file.
+Status fill_from(int file, MutableBytes room, const std::string& path) {
+    std::size_t filled = 0;
+    while (filled < room.size()) {
+        const ssize_t got = without_interruption([&] {
+            return ::pread(file, room.data() + filled, room.size() - filled,
+                           static_cast<off_t>(filled));
+        });
+        if (got < 0) {
+            return failure(file_finding(FindingCode::file_unreadable, path,
+                                        "cannot be read: " + error_text(errno)));
+        }
+        if (got == 0) {
+            return failure(file_finding(FindingCode::file_unreadable, path,
+                                        "became shorter while it was read; try again when nobody "
+                                        "writes to it"));
+        }
+        filled += static_cast<std::size_t>(got);
+    }
+    return {};
+}
+
+/// Copies the first `size` bytes, of which there is one at least, of an open file into memory that
+/// munmap gives back.
+Result<Bytes> copy_bytes(int file, std::uint64_t size, const std::string& path) {
+    void* const address = size > std::numeric_limits<std::size_t>::max()
+                              ? MAP_FAILED
+                              : ::mmap(nullptr, static_cast<std::size_t>(size),
+                                       PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (address == MAP_FAILED) {
+        return failure(file_finding(FindingCode::out_of_memory, path,
+                                    "there is not enough memory for a copy of it"));
+    }
+    const MutableBytes room(static_cast<std::byte*>(address), static_cast<std::size_t>(size));
+    if (Status filled = fill_from(file, room, path); !filled) {
+        ::munmap(address, room.size());
+        return failure(std::move(filled.error()));
+    }
+    return Bytes(room);
+}
+
 }  // namespace
 
-Result<MappedFile> MappedFile::open(const std::string& path) {
+Result<MappedFile> MappedFile::open(const std::string& path, FileReading reading) {
     return guarded([&]() -> Result<MappedFile> {
         if (contains_nul(path)) {
             return failure(
@@ -94,19 +135,23 @@ Result<MappedFile> MappedFile::open(const std::string& path) {
             return failure(file_finding(FindingCode::file_unreadable, path,
                                         std::string(kind_of_file(status.st_mode))));
         }
-        if (status.st_size == 0) return MappedFile(Bytes{});
+        if (status.st_size == 0) return MappedFile(Bytes{}, reading);
 
-        const Result<Bytes> bytes =
-            map_bytes(file.number(), static_cast<std::uint64_t>(status.st_size), path);
+        const auto size = static_cast<std::uint64_t>(status.st_size);
+        const Result<Bytes> bytes = reading == FileReading::mapped
+                                        ? map_bytes(file.number(), size, path)
+                                        : copy_bytes(file.number(), size, path);
         if (!bytes) return failure(bytes.error());
-        return MappedFile(*bytes);
+        return MappedFile(*bytes, reading);
     });
 }
 
-MappedFile::MappedFile(MappedFile&& other) noexcept : bytes_(std::exchange(other.bytes_, {})) {}
+MappedFile::MappedFile(MappedFile&& other) noexcept
+    : bytes_(std::exchange(other.bytes_, {})), reading_(other.reading_) {}
 
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
     std::swap(bytes_, other.bytes_);
+    std::swap(reading_, other.reading_);
     return *this;
 }
 
@@ -117,7 +162,7 @@ MappedFile::~MappedFile() {
 }
 
 void MappedFile::release() const noexcept {
-    if (bytes_.empty()) return;
+    if (bytes_.empty() || reading_ == FileReading::copied) return;
     // The file is what the pages hold: nothing is lost. Where the system refuses, they stay.
     (void)::madvise(const_cast<std::byte*>(bytes_.data()), bytes_.size(), MADV_DONTNEED);
 }
@@ -366,10 +411,10 @@ Status OutputFile::read_at(std::uint64_t offset, MutableBytes buffer) const {
 
 Result<MappedFile> OutputFile::map() const {
     return guarded([&]() -> Result<MappedFile> {
-        if (state_->written == 0) return MappedFile(Bytes{});
+        if (state_->written == 0) return MappedFile(Bytes{}, FileReading::mapped);
         const Result<Bytes> bytes = map_bytes(state_->file.number(), state_->written, state_->path);
         if (!bytes) return failure(bytes.error());
-        return MappedFile(*bytes);
+        return MappedFile(*bytes, FileReading::mapped);
     });
 }
 

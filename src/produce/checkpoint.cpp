@@ -351,7 +351,7 @@ private:
     }
 
     [[nodiscard]] Result<ImportedTokenizer> import_file(const std::string& path) const {
-        const auto file = MappedFile::open(path);
+        const auto file = MappedFile::open(path, FileReading::copied);
         if (!file) return failure(file.error());
         return import_tokenizer_json(as_text(file->bytes()), parts_->shape.vocab_size,
                                      configuration_.special);

@@ -12,7 +12,7 @@
 namespace trlm::adapt {
 
 Result<Json> read_document(const std::string& path, std::uint64_t max_bytes) {
-    const auto file = MappedFile::open(path);
+    const auto file = MappedFile::open(path, FileReading::copied);
     if (!file) return failure(file.error());
     auto document = parse_json(as_text(file->bytes()),
                                {.max_bytes = max_bytes, .max_depth = limits::json_depth});

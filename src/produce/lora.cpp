@@ -398,7 +398,7 @@ private:
     }
 
     bool open_weights() {
-        auto file = MappedFile::open(weights_path_);
+        auto file = MappedFile::open(weights_path_, FileReading::copied);
         if (!file) {
             Findings findings = std::move(file.error());
             if (findings.contains(FindingCode::file_missing)) {

@@ -99,6 +99,33 @@ TEST_CASE("a mapped file can be moved, and its bytes stay where they are") {
     CHECK(as_text(moved.bytes()) == "world");
 }
 
+TEST_CASE("a copied file stays what it was when it was read") {
+    const Folder folder;
+    const std::string path = folder.path("a");
+    const std::string text(200'000, 'x');
+    write_text(path, text);
+    auto opened = MappedFile::open(path, FileReading::copied);
+    REQUIRE(opened);
+    const MappedFile file = std::move(*opened);
+    fs::resize_file(path, 1);
+    CHECK(as_text(file.bytes()) == text);
+    file.release();  // there is no other place to read it from
+    CHECK(as_text(file.bytes()) == text);
+    write_text(folder.path("empty"), "");
+    CHECK(MappedFile::open(folder.path("empty"), FileReading::copied)->bytes().empty());
+    check_failure(MappedFile::open(folder.path("none"), FileReading::copied),
+                  FindingCode::file_missing, folder.path("none"));
+}
+
+#if defined(__linux__)
+TEST_CASE("a file that ends before its size is not copied") {
+    // The system's own files are said to have a page, and hold less.
+    const std::string path = "/sys/devices/system/cpu/online";
+    REQUIRE(fs::exists(path));
+    check_failure(MappedFile::open(path, FileReading::copied), FindingCode::file_unreadable, path);
+}
+#endif
+
 TEST_CASE("an empty file is an empty span") {
     const Folder folder;
     write_text(folder.path("a"), "");

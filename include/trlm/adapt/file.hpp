@@ -12,13 +12,23 @@
 #pragma GCC visibility push(default)
 namespace trlm::adapt {
 
-/// A regular file mapped for reading. Where somebody shortens it meanwhile, the system ends the
-/// program with SIGBUS at the pages that are gone, unless the host handles that: files that others
-/// may change are read into memory of the host's own, which every reader takes as well.
+/// How the bytes of a file come into memory.
+enum class FileReading : std::uint8_t {
+    /// Page by page when they are looked at, and nothing is copied. Where somebody shortens the
+    /// file meanwhile, the system ends the program with SIGBUS at the pages that are gone, unless
+    /// the host handles that.
+    mapped,
+    /// All of them at once, into memory of this process: for files that others may change.
+    copied,
+};
+
+/// A regular file in memory, for reading.
 class MappedFile {
 public:
-    /// `file_missing`; `file_unreadable` for a folder, a device, a pipe, or no permission.
-    [[nodiscard]] static Result<MappedFile> open(const std::string& path);
+    /// `file_missing`; `file_unreadable` for a folder, a device, a pipe, no permission, or a file
+    /// that became shorter while it was copied; `out_of_memory`. O(1) mapped, O(bytes) copied.
+    [[nodiscard]] static Result<MappedFile> open(const std::string& path,
+                                                 FileReading reading = FileReading::mapped);
 
     /// Takes the mapping over.
     MappedFile(MappedFile&& other) noexcept;
@@ -31,13 +41,15 @@ public:
 
     /// Gives back the memory of the pages that were read; those that are read again come from the
     /// page cache. Pages of a mapping count as memory of the process, so that reading a file larger
-    /// than that takes a release now and then. Other threads may read meanwhile. O(pages read).
+    /// than that takes a release now and then. Other threads may read meanwhile. Of a copy nothing
+    /// is given back. O(pages read).
     void release() const noexcept;
 
 private:
     friend class OutputFile;
-    explicit MappedFile(Bytes bytes) noexcept : bytes_(bytes) {}
+    MappedFile(Bytes bytes, FileReading reading) noexcept : bytes_(bytes), reading_(reading) {}
     Bytes bytes_;
+    FileReading reading_ = FileReading::mapped;
 };
 
 /// A file that appears whole under its name, or not at all. Until `commit` it is a temporary file
