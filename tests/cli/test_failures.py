@@ -285,6 +285,54 @@ class Interruptions(support.Case):
         self.assertIn(b'file_unreadable', process.output)
         self.assertEqual(self.names(), ['base.slm'])
 
+    def test_a_base_that_is_written_to_meanwhile(self):
+        def write_again(_):  # what was there, so that the base stays good for another attempt
+            content = read(self.path('base.slm'))
+            with open(self.path('base.slm'), 'r+b') as file:
+                file.write(content)
+
+        process = self.in_the_middle(write_again, '--json')
+        self.assertEqual(process.returncode, CANNOT_CHECK, process.errors)
+        self.assertIn(b'file_unreadable', process.output)
+        self.assertEqual(self.names(), ['base.slm'])
+
+
+class ShrinkingInputs(support.Case):
+    """Every command that reads lives on when a file gets shorter under its hands."""
+
+    def commands(self):
+        self.take(data('union.q8_0.slm'), 'base.slm')
+        self.take(data('whale-full.adp1'), 'full.adp1')
+        self.take(data('whale-lora.alr1'), 'lora.alr1')
+        run = self.run_tool('apply', 'base.slm', 'full.adp1', '-o', 'tuned.slm', '--undo', 'undo')
+        self.assertEqual(run.code, OK, run)
+        return [('validate', 'base.slm', 'full.adp1'), ('inspect', 'base.slm', '--stats'),
+                ('digest', 'base.slm'), ('revert', 'tuned.slm', '--undo', 'undo', '-o', 'out'),
+                ('diff', 'base.slm', 'tuned.slm', '-o', 'out.alr1', '--rank', '2'),
+                ('convert', 'base.slm', '-o', 'out', '--dtype', 'f32'),
+                ('merge', 'full.adp1', 'full.adp1', '-o', 'out')]
+
+    def test_no_command_ends_by_a_signal(self):
+        commands = self.commands()
+        before = {name: read(self.path(name)) for name in self.names()}
+        for command in commands:
+            victim = next(name for name in command[1:] if name in before)
+            for wait in (0.002, 0.006, 0.012, 0.03):
+                process = subprocess.Popen([support.cli, *command, '--json'], cwd=self.folder,
+                                           stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                time.sleep(wait)
+                os.truncate(self.path(victim), 4096)
+                output, errors = process.communicate(timeout=120)
+                with self.subTest(command=command, wait=wait):
+                    self.assertGreaterEqual(process.returncode, 0, errors)
+                    if process.returncode != OK:
+                        self.assertEqual([n for n in self.names() if n not in before], [], output)
+                for name in self.names():
+                    if name not in before:
+                        os.remove(self.path(name))
+                for name, content in before.items():
+                    write(self.path(name), content)
+
 
 if __name__ == '__main__':
     support.main()

@@ -14,7 +14,7 @@ Result<BundleRecipe> load_recipe(const std::string& path) {
         findings.set_file(path);
         return failure(std::move(findings));
     };
-    Result<MappedFile> file = MappedFile::open(path);
+    Result<MappedFile> file = open_input(path);
     if (!file) return failed(std::move(file.error()));
     Result<BundleRecipe> recipe = read_recipe(as_text(file->bytes()));
     if (!recipe) return failed(std::move(recipe.error()));

@@ -613,6 +613,12 @@ Outcome run_safely(const std::string& command, Arguments& arguments) {
 
 /// Prints the outcome of a command that no signal stopped; one that was stopped ends the process.
 int finish(const std::string& command, Outcome outcome, const Presentation& presentation) {
+    if (input_was_changed()) {
+        outcome.findings.add({.code = FindingCode::file_unreadable,
+                              .message = "an input was written to while it was read; try again "
+                                         "when nobody writes to it"});
+    }
+    forget_inputs();
     if (input_was_lost()) {
         outcome.findings.add({.code = FindingCode::file_unreadable,
                               .message = "an input shrank, or its disk failed, while it was read"});

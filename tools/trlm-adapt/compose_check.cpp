@@ -13,7 +13,7 @@ Result<std::vector<PackageInput>> read_headers(const std::vector<std::string>& p
     Findings findings;
     std::vector<PackageInput> packages;
     for (const std::string& path : paths) {
-        Result<MappedFile> file = MappedFile::open(path);
+        Result<MappedFile> file = open_input(path);
         if (!succeeded(file, findings)) continue;
         Result<PackageInput> package =
             read_package_input(path, std::move(*file), ReadDepth::headers, false);

@@ -73,7 +73,7 @@ bool holds_lora(Bytes file) {
 }
 
 Result<SourceForm> form_of_file(const std::string& path) {
-    const Result<MappedFile> file = MappedFile::open(path);
+    const Result<MappedFile> file = open_input(path);
     if (!file) return failure(file.error());
     const std::optional<FileFormat> format = detect_format(file->bytes());
     if (format == FileFormat::slm1) return SourceForm::model;

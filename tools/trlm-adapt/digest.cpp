@@ -41,7 +41,7 @@ Outcome run_digest(const DigestOptions& options) {
     Findings findings;
     std::vector<DigestedFile> files;
     for (const std::string& path : options.files) {
-        const Result<MappedFile> file = MappedFile::open(path);
+        const Result<MappedFile> file = open_input(path);
         if (!succeeded(file, findings)) continue;
         ProgressBar bar("hashing", options.progress);
         const Digest digest = digest_of(*file, [&](std::uint64_t done, std::uint64_t total) {

@@ -129,15 +129,20 @@ Digest digest_of(const MappedFile& file, const Progress& progress) {
     return sha.finish();
 }
 
+Result<MappedFile> open_input(const std::string& path) {
+    watch_input(path);
+    return MappedFile::open(path);
+}
+
 Result<ModelInput> load_model(const std::string& path, const ModelReadOptions& options,
                               bool progress) {
-    Result<MappedFile> file = MappedFile::open(path);
+    Result<MappedFile> file = open_input(path);
     if (!file) return failure(std::move(file).error());
     return read_model_input(path, std::move(*file), options, progress);
 }
 
 Result<PackageInput> load_package(const std::string& path, bool progress) {
-    Result<MappedFile> file = MappedFile::open(path);
+    Result<MappedFile> file = open_input(path);
     if (!file) return failure(std::move(file).error());
     return read_package_input(path, std::move(*file), ReadDepth::everything, progress);
 }
@@ -180,7 +185,7 @@ Result<PackageInput> read_package_input(std::string path, MappedFile file, ReadD
 }
 
 Result<UndoInput> load_undo(const std::string& path, bool progress) {
-    Result<MappedFile> file = MappedFile::open(path);
+    Result<MappedFile> file = open_input(path);
     if (!file) return failure(std::move(file).error());
     return read_undo_input(path, std::move(*file), progress);
 }
@@ -277,7 +282,7 @@ Result<StackFiles> stack_of_folder(const std::string& folder) {
 Result<PackageInput> load_stack_package(const StackFiles& stack, std::size_t index, bool progress) {
     const std::string& path = stack.packages[index];
     if (!stack.family) return load_package(path, progress);
-    Result<MappedFile> file = MappedFile::open(path);
+    Result<MappedFile> file = open_input(path);
     if (!file) return failure(std::move(file.error()));
     Findings wrong = check_file(stack.family->members[index].member.package, file->bytes());
     if (wrong.has_errors()) return failure_in(path, std::move(wrong));

@@ -35,6 +35,9 @@ struct PackageInput {
     Package package;
 };
 
+/// Opens a file to be read, and watches it: what is written to it meanwhile does not go unnoticed.
+[[nodiscard]] Result<MappedFile> open_input(const std::string& path);
+
 /// Opens and reads the model at `path`; every finding names it. `progress` allows a bar.
 [[nodiscard]] Result<ModelInput> load_model(const std::string& path,
                                             const ModelReadOptions& options, bool progress);

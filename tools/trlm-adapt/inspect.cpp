@@ -306,7 +306,7 @@ Outcome inspect_undo(const InspectOptions& options, MappedFile file) {
 }  // namespace
 
 Outcome run_inspect(const InspectOptions& options) {
-    Result<MappedFile> file = MappedFile::open(options.file);
+    Result<MappedFile> file = open_input(options.file);
     if (!file) return Outcome::failed(std::move(file).error());
     const std::optional<FileFormat> format = detect_format(file->bytes());
     const ReadDepth depth = options.statistics ? ReadDepth::everything : ReadDepth::headers;

@@ -4,9 +4,12 @@
 #include <array>
 #include <csignal>
 #include <cstdlib>
+#include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "report.hpp"
@@ -91,6 +94,52 @@ bool input_was_lost() noexcept {
     return lost_input != 0;
 }
 
+namespace {
+
+struct WatchedInput {
+    std::string path;
+    struct stat status;
+};
+
+std::vector<WatchedInput>& watched_inputs() {
+    static std::vector<WatchedInput> inputs;
+    return inputs;
+}
+
+/// Seconds and nanoseconds.
+std::pair<std::int64_t, std::int64_t> written_at(const struct stat& status) noexcept {
+#if defined(__APPLE__)
+    return {status.st_mtimespec.tv_sec, status.st_mtimespec.tv_nsec};
+#else
+    return {status.st_mtim.tv_sec, status.st_mtim.tv_nsec};
+#endif
+}
+
+bool was_changed(const WatchedInput& input) noexcept {
+    struct stat now {};
+    const struct stat& then = input.status;
+    // One that was replaced is still read as it was.
+    return ::stat(input.path.c_str(), &now) == 0 && now.st_dev == then.st_dev &&
+           now.st_ino == then.st_ino &&
+           (now.st_size != then.st_size || written_at(now) != written_at(then));
+}
+
+}  // namespace
+
+void watch_input(const std::string& path) {
+    WatchedInput input{.path = path, .status = {}};
+    if (::stat(path.c_str(), &input.status) == 0) watched_inputs().push_back(std::move(input));
+}
+
+bool input_was_changed() noexcept {
+    const std::vector<WatchedInput>& inputs = watched_inputs();
+    return std::any_of(inputs.begin(), inputs.end(), was_changed);
+}
+
+void forget_inputs() noexcept {
+    watched_inputs().clear();
+}
+
 ProgressBar::ProgressBar(std::string label, bool shown)
     : label_(std::move(label)),
       shown_(shown && ::isatty(STDERR_FILENO) != 0),
@@ -107,7 +156,8 @@ bool ProgressBar::update(std::uint64_t done, std::uint64_t total) {
         visible_ = true;
         (void)write_all(STDERR_FILENO, line(done, total, now));
     }
-    return stop_signal() == 0 && !input_was_lost();
+    // At the end, before anything is published, it matters that all was of one state.
+    return stop_signal() == 0 && !input_was_lost() && !(done == total && input_was_changed());
 }
 
 void ProgressBar::clear() {

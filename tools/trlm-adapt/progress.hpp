@@ -32,6 +32,15 @@ void install_signal_handlers() noexcept;
 /// True when a mapped file could not be read to its end: it shrank, or its disk failed.
 [[nodiscard]] bool input_was_lost() noexcept;
 
+/// Remembers how large a file is and when it was written last.
+void watch_input(const std::string& path);
+
+/// True when a watched file, itself and not another of its name, was written meanwhile.
+[[nodiscard]] bool input_was_changed() noexcept;
+
+/// Watches none any more.
+void forget_inputs() noexcept;
+
 /// A bar on stderr for work that lasts over half a second, when stderr is a terminal. It clears
 /// itself.
 class ProgressBar {

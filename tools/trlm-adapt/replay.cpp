@@ -49,7 +49,7 @@ Outcome run_replay(const ReplayCommandOptions& options) {
     if (succeeded(target, findings)) replay_options.simd_target = *target;
     if (findings.has_errors()) return Outcome::failed(std::move(findings));
 
-    const Result<MappedFile> receipt = MappedFile::open(options.receipt);
+    const Result<MappedFile> receipt = open_input(options.receipt);
     if (!receipt) return Outcome::failed(receipt.error());
     Result<Source> folder = Source::folder(folder_of(options.receipt));
     if (!folder) return Outcome::failed(std::move(folder.error()));

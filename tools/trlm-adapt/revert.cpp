@@ -73,7 +73,7 @@ Outcome run_revert(const RevertOptions& options) {
     Findings findings = check_output(options, output);
     if (findings.has_errors()) return Outcome::failed(std::move(findings));
 
-    const Result<MappedFile> file = MappedFile::open(options.file);
+    const Result<MappedFile> file = open_input(options.file);
     const Result<UndoInput> undo = load_undo(options.undo, options.progress);
     const bool file_is_open = succeeded(file, findings);
     if (!succeeded(undo, findings) || !file_is_open) return Outcome::failed(std::move(findings));

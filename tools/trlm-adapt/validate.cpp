@@ -44,7 +44,7 @@ void Validation::run() {
 
 void Validation::check_model_option() {
     const std::string& path = *options_.model;
-    Result<MappedFile> file = MappedFile::open(path);
+    Result<MappedFile> file = open_input(path);
     if (!file) return list_unread(path, std::move(file).error());
     files_.push_back({path, detect_format(file->bytes()), file->bytes().size(), false});
     Result<ModelInput> model = read_model_input(
@@ -134,7 +134,7 @@ void Validation::check_fit(const StackFiles& files, const std::vector<PackageInp
 
 /// Reads one file whole; the package, where it is one and a good one.
 std::optional<PackageInput> Validation::check_file(const std::string& path) {
-    Result<MappedFile> file = MappedFile::open(path);
+    Result<MappedFile> file = open_input(path);
     if (!file) {
         list_unread(path, std::move(file).error());
         return std::nullopt;
