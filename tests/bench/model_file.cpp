@@ -53,36 +53,24 @@ void fill_row(const ModelTensor& tensor, std::uint64_t seed, std::uint64_t first
         value += 1.0F;
 }
 
-void write_tensor(const ModelTensor& tensor, std::uint64_t seed, HashedFile& file) {
-    const std::uint64_t rows = tensor.shape.rows();
-    const std::uint64_t cols = tensor.shape.cols();
-    std::vector<float> row(cols);
-    std::vector<std::byte> codes(cols);
-    std::vector<float> scales(tensor.scale_length / sizeof(float));
-    const std::uint64_t blocks = scales.size() / rows;
-    for (std::uint64_t r = 0; r < rows; ++r) {
-        fill_row(tensor, seed, r * cols, row);
-        switch (tensor.dtype) {
-            case Dtype::f32:
-                file.write(std::as_bytes(std::span(row)));
-                break;
-            case Dtype::q8_0:
-                encode_q8_row(row.data(), cols, codes.data(), scales[r]);
-                file.write(codes);
-                break;
-            case Dtype::q4_0:
-                for (std::uint64_t b = 0; b < blocks; ++b) {
-                    const std::uint64_t at = b * tensor.block_size;
-                    encode_q4_block(row.data() + at, tensor.block_size, codes.data() + at / 2,
-                                    scales[r * blocks + b]);
-                }
-                file.write(Bytes(codes).first(cols / 2));
-                break;
+Status write_tensor(const ModelTensor& tensor, std::uint64_t seed, HashedFile& file) {
+    TensorEncoder encoder(tensor);
+    Findings findings;
+    std::vector<float> row(tensor.shape.cols());
+    std::vector<std::byte> payload(encoder.payload_bytes(1));
+    std::vector<std::byte> scales(tensor.scale_length);
+    for (std::uint64_t r = 0; r < tensor.shape.rows(); ++r) {
+        fill_row(tensor, seed, r * row.size(), row);
+        std::byte* const row_scales = scales.data() + r * encoder.scale_bytes(1);
+        if (!encoder.encode(row, payload.data(), row_scales, findings)) {
+            return failure(std::move(findings));
         }
+        file.write(payload);
     }
-    if (scales.empty()) return;
+    if (scales.empty()) return {};
     file.pad_to(tensor.scale_offset);
-    file.write(std::as_bytes(std::span(scales)));
+    file.write(scales);
+    return {};
 }
 
 }  // namespace
@@ -126,7 +114,8 @@ Status write_random_model(const std::string& path, const ModelShape& shape, Dtyp
     file->write(layout->head);
     for (const ModelTensor& tensor : layout->tensors) {
         file->pad_to(tensor.payload_offset);
-        write_tensor(tensor, derived_seed(seed, tensor.name_hash), *file);
+        const std::uint64_t tensor_seed = derived_seed(seed, tensor.name_hash);
+        if (Status written = write_tensor(tensor, tensor_seed, *file); !written) return written;
     }
     file->pad_to(layout->file_length);
     return file->finish(slm1_checksum_offset);

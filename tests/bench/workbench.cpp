@@ -26,16 +26,20 @@ SampleTensor make_tensor(Dtype dtype, const Extent& extent) {
         fill_random(seed, 0, weight_deviation, tensor.values());
         return tensor;
     }
-    const std::size_t size = tensor.block_size;
-    std::vector<float> group(size);
-    for (std::size_t g = 0; g < tensor.scales.size(); ++g) {
-        fill_random(seed, g * size, weight_deviation, group);
-        if (dtype == Dtype::q8_0) {
-            encode_q8_row(group.data(), size, tensor.payload.data() + g * size, tensor.scales[g]);
-        } else {
-            encode_q4_block(group.data(), size, tensor.payload.data() + g * size / 2,
-                            tensor.scales[g]);
-        }
+    const std::span<std::byte> scales = std::as_writable_bytes(std::span(tensor.scales));
+    const ModelTensor stored{.name = {},
+                             .dtype = dtype,
+                             .shape = tensor.shape,
+                             .block_size = tensor.block_size,
+                             .payload_length = tensor.payload.size(),
+                             .scale_length = scales.size()};
+    TensorEncoder encoder(stored);
+    Findings none;  // such small values can be stored
+    std::vector<float> row(extent.cols);
+    for (std::uint64_t r = 0; r < extent.rows; ++r) {
+        fill_random(seed, r * extent.cols, weight_deviation, row);
+        (void)encoder.encode(row, tensor.payload.data() + r * encoder.payload_bytes(1),
+                             scales.data() + r * encoder.scale_bytes(1), none);
     }
     return tensor;
 }
