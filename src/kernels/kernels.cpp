@@ -3,6 +3,7 @@
 
 #include "kernels/kernels.hpp"
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstring>
@@ -968,22 +969,69 @@ using D = hn::CappedTag<double, 8>;  // survival keeps eight partial sums
 using HalfF = hn::Rebind<float, D>;
 using VD = hn::Vec<D>;
 
+constexpr std::size_t kDoubles = hn::MaxLanes(D());
+
+HWY_INLINE VD no_doubles() {
+    return hn::Zero(D());
+}
+HWY_INLINE VD lower_doubles(VF v) {
+    return hn::PromoteTo(D(), hn::LowerHalf(HalfF(), v));
+}
+HWY_INLINE VD upper_doubles(VF v) {
+    return hn::PromoteTo(D(), hn::UpperHalf(HalfF(), v));
+}
+HWY_INLINE VD larger_magnitude(VD magnitude, VD v) {
+    return hn::Max(magnitude, hn::Abs(v));
+}
+HWY_INLINE void store_doubles(VD v, double* p) {
+    hn::StoreU(v, D(), p);
+}
+
+#else  // WebAssembly, as Highway 1.0 has it, and 32-bit Arm: with the compiler's own vectors
+
+using VD = double __attribute__((vector_size(2 * sizeof(double))));
+
+constexpr std::size_t kDoubles = 2;
+static_assert(hn::MaxLanes(F()) == 2 * kDoubles);
+
+HWY_INLINE VD no_doubles() {
+    return VD{0, 0};
+}
+HWY_INLINE VD lower_doubles(VF v) {
+    float lanes[2 * kDoubles];
+    hn::StoreU(v, F(), lanes);
+    return VD{lanes[0], lanes[1]};
+}
+HWY_INLINE VD upper_doubles(VF v) {
+    float lanes[2 * kDoubles];
+    hn::StoreU(v, F(), lanes);
+    return VD{lanes[2], lanes[3]};
+}
+HWY_INLINE VD larger_magnitude(VD magnitude, VD v) {
+    const VD other = {std::fabs(v[0]), std::fabs(v[1])};
+    return other > magnitude ? other : magnitude;
+}
+HWY_INLINE void store_doubles(VD v, double* p) {
+    std::memcpy(p, &v, sizeof v);
+}
+
+#endif  // HWY_HAVE_FLOAT64
+
 /// Eight partial sums over the columns j mod 8, kept in as many vectors as they need.
 struct PartialSums {
-    static constexpr std::size_t kVectors = SurvivalSums::width / hn::MaxLanes(D());
+    static constexpr std::size_t kVectors = SurvivalSums::width / kDoubles;
     VD part[kVectors];
 
     HWY_INLINE PartialSums() {
         for (VD& p : part)
-            p = hn::Zero(D());
+            p = no_doubles();
     }
 
-    HWY_INLINE void add(std::size_t v, VD a, VD b) { part[v] = hn::Add(part[v], hn::Mul(a, b)); }
+    HWY_INLINE void add(std::size_t v, VD a, VD b) { part[v] = part[v] + a * b; }
 
     HWY_INLINE void store(double (&sums)[SurvivalSums::width]) const {
-        for (std::size_t v = 0; v < kVectors; ++v) {
-            hn::StoreU(part[v], D(), sums + v * hn::Lanes(D()));
-        }
+        for (std::size_t v = 0; v < kVectors; ++v)
+            store_doubles(part[v], sums + v * kDoubles);
     }
 };
 
@@ -995,7 +1043,7 @@ template <Stored kStored>
 class SurvivalLanes {
 public:
     HWY_INLINE SurvivalLanes() {
-        largest_ = hn::Zero(D());
+        largest_ = no_doubles();
         touched_ = hn::Zero(U());
         changed_ = touched_;
     }
@@ -1033,10 +1081,10 @@ public:
             const auto difference = hn::Xor(hn::BitCast(du, old), hn::BitCast(du, decoded_new));
             touched_ = hn::Add(touched_, hn::Min(marks, ones));
             changed_ = hn::Add(changed_, hn::Min(difference, ones));
-            add_half(part_of(column), hn::LowerHalf(HalfF(), old), hn::LowerHalf(HalfF(), fresh.w),
-                     hn::LowerHalf(HalfF(), decoded_new));
-            add_half(part_of(column + lanes / 2), hn::UpperHalf(HalfF(), old),
-                     hn::UpperHalf(HalfF(), fresh.w), hn::UpperHalf(HalfF(), decoded_new));
+            add_half(part_of(column), lower_doubles(old), lower_doubles(fresh.w),
+                     lower_doubles(decoded_new));
+            add_half(part_of(column + lanes / 2), upper_doubles(old), upper_doubles(fresh.w),
+                     upper_doubles(decoded_new));
         }
     }
 
@@ -1058,7 +1106,9 @@ public:
             intended_squared_.store(sums.effective_squared);
         }
         const U du;
-        sums.row.max_abs_delta = hn::GetLane(hn::MaxOfLanes(D(), largest_));
+        double largest[kDoubles];
+        store_doubles(largest_, largest);
+        sums.row.max_abs_delta = *std::max_element(largest, largest + kDoubles);
         sums.row.touched = hn::GetLane(hn::SumOfLanes(du, touched_));
         sums.row.changed = hn::GetLane(hn::SumOfLanes(du, changed_));
     }
@@ -1066,19 +1116,16 @@ public:
 private:
     /// The vector of partial sums that the elements from `column` on belong to.
     static HWY_INLINE std::size_t part_of(std::size_t column) {
-        return column % SurvivalSums::width / hn::Lanes(D());
+        return column % SurvivalSums::width / kDoubles;
     }
 
-    HWY_INLINE void add_half(std::size_t part, hn::Vec<HalfF> old, hn::Vec<HalfF> w,
-                             hn::Vec<HalfF> decoded_new) {
-        const D dd;
-        const auto old_d = hn::PromoteTo(dd, old);
-        const auto i = hn::Sub(hn::PromoteTo(dd, w), old_d);
-        largest_ = hn::Max(largest_, hn::Abs(i));
+    HWY_INLINE void add_half(std::size_t part, VD old, VD w, VD decoded_new) {
+        const auto i = w - old;
+        largest_ = larger_magnitude(largest_, i);
         intended_squared_.add(part, i, i);
         if constexpr (kStored == Stored::codes) {
-            const auto e = hn::Sub(hn::PromoteTo(dd, decoded_new), old_d);
-            const auto r = hn::Sub(e, i);
+            const auto e = decoded_new - old;
+            const auto r = e - i;
             intended_effective_.add(part, i, e);
             effective_squared_.add(part, e, e);
             error_squared_.add(part, r, r);
@@ -1122,14 +1169,6 @@ RowSurvival survival(const GroupTile& tile, std::size_t row, std::size_t cols) {
     return tile.old_values != nullptr ? survival_of<Stored::f32>(tile, row, cols)
                                       : survival_of<Stored::codes>(tile, row, cols);
 }
-
-#else  // WebAssembly, as Highway 1.0 has it, and 32-bit Arm
-
-RowSurvival survival(const GroupTile& tile, std::size_t row, std::size_t cols) {
-    return scalar_table().survival(tile, row, cols);
-}
-
-#endif  // HWY_HAVE_FLOAT64
 
 const Table& table() {
     static constexpr Table table{
