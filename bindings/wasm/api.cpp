@@ -68,9 +68,11 @@ public:
     /// All of its keys are among `known`.
     static Result<Options> read(std::string_view text,
                                 std::initializer_list<std::string_view> known) {
-        Result<Json> json = parse_json(text, {.max_bytes = limits::json_bytes, .max_depth = 4});
+        Result<adapt::Json> json =
+            parse_json(text, {.max_bytes = limits::json_bytes, .max_depth = 4});
         if (!json) return failure(std::move(json.error()));
-        for (const auto& [key, value] : json->items()) {
+        if (!json->is_object()) return failure(usage_error("options are a JSON object"));
+        for (const auto& [key, value] : json->members()) {
             if (std::find(known.begin(), known.end(), key) == known.end()) {
                 return failure(usage_error(fmt::format("there is no option named {}", key)));
             }
@@ -79,16 +81,16 @@ public:
     }
 
     [[nodiscard]] std::string text(const char* key, std::string_view otherwise = {}) {
-        const Json* const value = find(key, "a text", &Json::is_string);
-        return value != nullptr ? value->get<std::string>() : std::string(otherwise);
+        const adapt::Json* const value = find(key, "a text", &adapt::Json::is_text);
+        return value != nullptr ? value->text() : std::string(otherwise);
     }
     [[nodiscard]] bool flag(const char* key, bool otherwise = false) {
-        const Json* const value = find(key, "true or false", &Json::is_boolean);
-        return value != nullptr ? value->get<bool>() : otherwise;
+        const adapt::Json* const value = find(key, "true or false", &adapt::Json::is_boolean);
+        return value != nullptr ? value->boolean() : otherwise;
     }
     [[nodiscard]] std::optional<double> number(const char* key) {
-        const Json* const value = find(key, "a number", &Json::is_number);
-        return value != nullptr ? std::optional(value->get<double>()) : std::nullopt;
+        const adapt::Json* const value = find(key, "a number", &adapt::Json::is_number);
+        return value != nullptr ? std::optional(value->number()) : std::nullopt;
     }
     [[nodiscard]] ChecksumPolicy checksum() {
         return flag("acceptForeignChecksum") ? ChecksumPolicy::accept_foreign
@@ -99,18 +101,18 @@ public:
     [[nodiscard]] Findings& findings() noexcept { return findings_; }
 
 private:
-    explicit Options(Json json) : json_(std::move(json)) {}
+    explicit Options(adapt::Json json) : json_(std::move(json)) {}
 
-    [[nodiscard]] const Json* find(const char* key, std::string_view expected,
-                                   bool (Json::*is_right)() const noexcept) {
-        const auto found = json_.find(key);
-        if (found == json_.end() || found->is_null()) return nullptr;
-        if (((*found).*is_right)()) return &*found;
+    [[nodiscard]] const adapt::Json* find(const char* key, std::string_view expected,
+                                          bool (adapt::Json::*is_right)() const noexcept) {
+        const adapt::Json* const found = json_.find(key);
+        if (found == nullptr || found->is_null()) return nullptr;
+        if ((found->*is_right)()) return found;
         findings_.add(usage_error(fmt::format("the option {} is to be {}", key, expected)));
         return nullptr;
     }
 
-    Json json_;
+    adapt::Json json_;
     Findings findings_;
 };
 

@@ -51,6 +51,12 @@ template <class Range, class Predicate>
                         [&](const auto& each) { return std::invoke(predicate, each); });
 }
 
+template <class Range, class Value, class Projection>
+[[nodiscard]] constexpr auto find(Range&& range, const Value& value, Projection projection) {
+    return std::find_if(std::begin(range), std::end(range),
+                        [&](const auto& each) { return std::invoke(projection, each) == value; });
+}
+
 template <class Range, class Predicate>
 [[nodiscard]] constexpr auto find_if(Range&& range, Predicate predicate) {
     return std::find_if(std::begin(range), std::end(range),
