@@ -32,22 +32,23 @@ public:
 
     /// null
     Json() noexcept = default;
-    Json(std::nullptr_t) noexcept {}  // NOLINT(google-explicit-constructor): a value is a Json
-    template <std::same_as<bool> T>
-    Json(T value) noexcept : value_(value) {}  // NOLINT(google-explicit-constructor)
+    // NOLINTBEGIN(google-explicit-constructor): whatever is a JSON value is a Json
+    Json(std::nullptr_t) noexcept {}
     template <std::integral T>
-    requires(!std::same_as<T, bool>) Json(T value)
-    noexcept {  // NOLINT(google-explicit-constructor)
-        if (std::in_range<std::uint64_t>(value)) {
+    Json(T value) noexcept {
+        if constexpr (std::same_as<T, bool>) {
+            value_ = value;
+        } else if (std::in_range<std::uint64_t>(value)) {
             value_ = static_cast<std::uint64_t>(value);
         } else {
             value_ = static_cast<std::int64_t>(value);
         }
     }
-    Json(double value) noexcept : value_(value) {}  // NOLINT(google-explicit-constructor)
-    Json(std::string value);                        // NOLINT(google-explicit-constructor)
-    Json(std::string_view value);                   // NOLINT(google-explicit-constructor)
-    Json(const char* value);                        // NOLINT(google-explicit-constructor)
+    Json(double value) noexcept : value_(value) {}
+    Json(std::string value);
+    Json(std::string_view value);
+    Json(const char* value);
+    // NOLINTEND(google-explicit-constructor)
     /// An object.
     Json(std::initializer_list<Member> members);
 
