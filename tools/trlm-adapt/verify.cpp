@@ -88,7 +88,7 @@ Outcome run_verify(const VerifyOptions& options) {
     chain.progress = [&](std::uint64_t done, std::uint64_t total) {
         return bar.update(done, total);
     };
-    ChainReport report = verify(*source, std::move(chain));
+    ChainReport report = verify(*source, chain);
     Findings found = report.findings;
     return {.findings = std::move(found),
             .result = verification_json(report),
