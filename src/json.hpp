@@ -48,6 +48,9 @@ public:
     Json(std::string value);
     Json(std::string_view value);
     Json(const char* value);
+    /// An array.
+    template <std::convertible_to<Json> T>
+    Json(const std::vector<T>& elements) : Json(Array(elements.begin(), elements.end())) {}
     // NOLINTEND(google-explicit-constructor)
     /// An object.
     Json(std::initializer_list<Member> members);
@@ -97,6 +100,9 @@ public:
     [[nodiscard]] const Json& operator[](std::string_view key) const noexcept;
     /// The member's value; a new one at the end when there is none.
     [[nodiscard]] Json& operator[](std::string_view key);
+
+    /// Adds an element to this array.
+    void push_back(Json element) { elements().push_back(std::move(element)); }
 
     /// On one line; what is not UTF-8 in a text becomes U+FFFD.
     [[nodiscard]] std::string dump() const;

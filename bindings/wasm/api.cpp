@@ -32,12 +32,10 @@
 namespace trlm::adapt::wasm {
 namespace {
 
-using cli::Json;
-
 std::string answer;
 
 void answer_json(const Json& json) {
-    answer = json.dump(-1, ' ', false, Json::error_handler_t::replace);
+    answer = json.dump();
 }
 
 void answer_document(std::string_view command, const Findings& findings,
@@ -68,10 +66,8 @@ public:
     /// All of its keys are among `known`.
     static Result<Options> read(std::string_view text,
                                 std::initializer_list<std::string_view> known) {
-        Result<adapt::Json> json =
-            parse_json(text, {.max_bytes = limits::json_bytes, .max_depth = 4});
+        Result<Json> json = parse_json(text, {.max_bytes = limits::json_bytes, .max_depth = 4});
         if (!json) return failure(std::move(json.error()));
-        if (!json->is_object()) return failure(usage_error("options are a JSON object"));
         for (const auto& [key, value] : json->members()) {
             if (std::find(known.begin(), known.end(), key) == known.end()) {
                 return failure(usage_error(fmt::format("there is no option named {}", key)));
@@ -81,15 +77,15 @@ public:
     }
 
     [[nodiscard]] std::string text(const char* key, std::string_view otherwise = {}) {
-        const adapt::Json* const value = find(key, "a text", &adapt::Json::is_text);
+        const Json* const value = find(key, "a text", &Json::is_text);
         return value != nullptr ? value->text() : std::string(otherwise);
     }
     [[nodiscard]] bool flag(const char* key, bool otherwise = false) {
-        const adapt::Json* const value = find(key, "true or false", &adapt::Json::is_boolean);
+        const Json* const value = find(key, "true or false", &Json::is_boolean);
         return value != nullptr ? value->boolean() : otherwise;
     }
     [[nodiscard]] std::optional<double> number(const char* key) {
-        const adapt::Json* const value = find(key, "a number", &adapt::Json::is_number);
+        const Json* const value = find(key, "a number", &Json::is_number);
         return value != nullptr ? std::optional(value->number()) : std::nullopt;
     }
     [[nodiscard]] ChecksumPolicy checksum() {
@@ -101,18 +97,18 @@ public:
     [[nodiscard]] Findings& findings() noexcept { return findings_; }
 
 private:
-    explicit Options(adapt::Json json) : json_(std::move(json)) {}
+    explicit Options(Json json) : json_(std::move(json)) {}
 
-    [[nodiscard]] const adapt::Json* find(const char* key, std::string_view expected,
-                                          bool (adapt::Json::*is_right)() const noexcept) {
-        const adapt::Json* const found = json_.find(key);
+    [[nodiscard]] const Json* find(const char* key, std::string_view expected,
+                                   bool (Json::*is_right)() const noexcept) {
+        const Json* const found = json_.find(key);
         if (found == nullptr || found->is_null()) return nullptr;
         if ((found->*is_right)()) return found;
         findings_.add(usage_error(fmt::format("the option {} is to be {}", key, expected)));
         return nullptr;
     }
 
-    adapt::Json json_;
+    Json json_;
     Findings findings_;
 };
 
@@ -162,7 +158,7 @@ Digest digest_of_output(std::uint64_t bytes) {
 
 /// A bundle on its way through the gates.
 struct Assembly {
-    explicit Assembly(ChainOptions options) : chain(std::move(options)) {}
+    explicit Assembly(const ChainOptions& options) : chain(options) {}
     Chain chain;
 };
 
@@ -436,7 +432,7 @@ Assembly* trlm_assembly_begin(const char* options, std::size_t bytes) {
         answer_document("verify", chain.error());
         return nullptr;
     }
-    return std::make_unique<Assembly>(std::move(*chain)).release();
+    return std::make_unique<Assembly>(*chain).release();
 }
 TRLM_EXPORT("trlm_assembly_end") void trlm_assembly_end(Assembly* assembly) {
     delete assembly;

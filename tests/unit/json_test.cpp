@@ -92,6 +92,14 @@ TEST_CASE("A copy is a value of its own, and what is moved stays where it is", "
     CHECK(Json(1).find("x") == nullptr);
 }
 
+TEST_CASE("A vector is an array, which grows", "[json]") {
+    Json array(std::vector<std::string>{"one", "two"});
+    array.push_back(3);
+    array.push_back(Json::object());
+    CHECK(array.dump() == R"(["one","two",3,{}])");
+    CHECK(Json(std::vector<int>{}).dump() == "[]");
+}
+
 TEST_CASE("Numbers are compared by their worth, objects by their order too", "[json]") {
     const auto same = [](std::string_view a, std::string_view b) {
         return *parse_json(a, rules) == *parse_json(b, rules);

@@ -391,7 +391,8 @@ Json convert_json(const Request& request, const Conversion& conversion) {
                    {"digest", to_string(conversion.digest)}}},
                  {"internal_checksum", format_checksum(conversion.internal_checksum)},
                  {"notes", conversion.notes}};
-    json.update(conversion.result);
+    for (const auto& [key, value] : conversion.result.members())
+        json[key] = value;
     if (request.form == SourceForm::lora) {
         json["forecast"] = conversion.forecast
                                ? forecast_json(request.forecast, *conversion.forecast)

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "trlm/adapt/checksum.hpp"
+#include "trlm/adapt/limits.hpp"
 #include "trlm/adapt/version.hpp"
 
 namespace trlm::adapt::cli {
@@ -95,57 +96,6 @@ Json entry_json(const PackageEntry& entry, PackageKind kind) {
     return json;
 }
 
-/// Builds JSON in which no key stands twice. The JSON library's own builder searches all keys of
-/// an object before it adds one, which takes seconds for a mebibyte of short keys.
-class DistinctKeysBuilder final : public nlohmann::json_sax<Json> {
-public:
-    bool null() override { return add(nullptr); }
-    bool boolean(bool value) override { return add(value); }
-    bool number_integer(number_integer_t value) override { return add(value); }
-    bool number_unsigned(number_unsigned_t value) override { return add(value); }
-    bool number_float(number_float_t value, const string_t&) override { return add(value); }
-    bool string(string_t& value) override { return add(std::move(value)); }
-    bool binary(binary_t&) override { return false; }
-    bool key(string_t& name) override {
-        key_ = std::move(name);
-        return true;
-    }
-    bool start_object(std::size_t) override { return open(Json::object()); }
-    bool start_array(std::size_t) override { return open(Json::array()); }
-    bool end_object() override { return close(); }
-    bool end_array() override { return close(); }
-    bool parse_error(std::size_t, const std::string&, const Json::exception&) override {
-        return false;
-    }
-
-    [[nodiscard]] Json take() noexcept { return std::move(root_); }
-
-private:
-    Json& place(Json value) {
-        if (open_.empty()) return root_ = std::move(value);
-        if (open_.back()->is_array()) return open_.back()->emplace_back(std::move(value));
-        auto& members = open_.back()->get_ref<Json::object_t&>();
-        members.emplace_back(std::move(key_), std::move(value));
-        return members.back().second;
-    }
-    bool add(Json value) {
-        place(std::move(value));
-        return true;
-    }
-    bool open(Json container) {
-        open_.push_back(&place(std::move(container)));
-        return true;
-    }
-    bool close() {
-        open_.pop_back();
-        return true;
-    }
-
-    Json root_;
-    std::vector<Json*> open_;
-    std::string key_;
-};
-
 }  // namespace
 
 Json finding_json(const Finding& finding) {
@@ -177,7 +127,7 @@ std::string outcome_document(std::string_view command, const Findings& findings,
                            {"exit_code", static_cast<int>(exit_code)},
                            {"findings", std::move(list)},
                            {"result", result}};
-    return document.dump(-1, ' ', false, Json::error_handler_t::replace) + '\n';
+    return document.dump() + '\n';
 }
 
 Json json_number(float value) {
@@ -212,7 +162,8 @@ Json model_json(const std::string& file, const Model& model,
     Json tensors = Json::array();
     for (std::size_t i = 0; i < model.tensors().size(); ++i) {
         tensors.push_back(tensor_json(model.tensors()[i]));
-        if (!statistics.empty()) tensors.back()["statistics"] = statistics_json(statistics[i]);
+        if (!statistics.empty())
+            tensors.elements().back()["statistics"] = statistics_json(statistics[i]);
     }
     return {{"file", file},
             {"format", to_string(FileFormat::slm1)},
@@ -232,9 +183,9 @@ std::string_view encoding_text(SparseEncoding encoding) noexcept {
 }
 
 Json metadata_json(const Package& package) {
-    DistinctKeysBuilder builder;
-    const bool parsed = Json::sax_parse(package.metadata(), &builder);
-    return parsed ? builder.take() : Json(nullptr);
+    Result<Json> json = parse_json(package.metadata(), {.max_bytes = limits::metadata_bytes,
+                                                        .max_depth = limits::metadata_depth});
+    return json ? std::move(*json) : Json(nullptr);
 }
 
 Json package_json(const std::string& file, const Package& package,
@@ -242,7 +193,8 @@ Json package_json(const std::string& file, const Package& package,
     Json entries = Json::array();
     for (std::size_t i = 0; i < package.entries().size(); ++i) {
         entries.push_back(entry_json(package.entries()[i], package.kind()));
-        if (!statistics.empty()) entries.back()["statistics"] = statistics_json(statistics[i]);
+        if (!statistics.empty())
+            entries.elements().back()["statistics"] = statistics_json(statistics[i]);
     }
     Json json = {{"file", file},
                  {"format", to_string(package.kind())},

@@ -8,8 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include <nlohmann/json.hpp>
-
+#include "../../src/json.hpp"
 #include "trlm/adapt/apply.hpp"
 #include "trlm/adapt/chain.hpp"
 #include "trlm/adapt/finding.hpp"
@@ -21,8 +20,6 @@
 #include "trlm/adapt/undo.hpp"
 
 namespace trlm::adapt::cli {
-
-using Json = nlohmann::ordered_json;
 
 /// `value` as the JSON number with the fewest digits that reads back to the same f32.
 [[nodiscard]] Json json_number(float value);

@@ -167,11 +167,9 @@ std::string metadata_fields(const Package& package, const Style& style) {
     const Json metadata = metadata_json(package);
     std::string text;
     if (!metadata.is_object()) return text;
-    for (const auto& [key, value] : metadata.items()) {
+    for (const auto& [key, value] : metadata.members()) {
         if (key == "tensor_names") continue;
-        const std::string shown = value.is_string()
-                                      ? value.get<std::string>()
-                                      : value.dump(-1, ' ', false, Json::error_handler_t::replace);
+        const std::string shown = value.is_text() ? value.text() : value.dump();
         const std::string label = shortened(printable(key), label_width - 3);
         text += field(label, printable(shown), style);
     }
