@@ -326,8 +326,9 @@ constexpr FindingInfo rows[] = {
      "Check the path and the current folder."},
     {Code::file_unreadable, "file_unreadable", FindingClass::cannot_check,
      "The path exists but cannot be read as a regular file.",
-     "A folder given as a model, missing permission, a device, or a disk error.",
-     "Give a regular file that you may read."},
+     "A folder given as a model, missing permission, a device, a disk error, or a file that was "
+     "written to while it was read.",
+     "Give a regular file that you may read, and that nobody writes to meanwhile."},
     {Code::checksum_unverifiable, "checksum_unverifiable", FindingClass::cannot_check,
      "The model's checksum is of a kind whose algorithm is not public, so damage would not show.",
      "A file of the original TinyRustLM writer, whose header names no checksum kind.",

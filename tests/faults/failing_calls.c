@@ -6,6 +6,7 @@
    FAILING_CALLS=kill:N      the N-th of all calls ends the process
    FAILING_CALLS=interrupt   each call that a signal can interrupt is interrupted once
    FAILING_CALLS=short:N     no transfer moves more than N bytes
+   FAILING_CALLS=cut:N:PATH  before the N-th of all calls this file loses its second half
 
    Standard streams are left alone, but for the name "print": writing to stdout. */
 #define _GNU_SOURCE
@@ -70,7 +71,9 @@ static long first = 0;
 static bool and_all_after = false;
 static int with_error = 0;
 static bool interrupting = false;
-static long deadly = 0; /* of all calls, from 1 on */
+static long deadly = 0;  /* of all calls, from 1 on */
+static long cutting = 0; /* likewise */
+static const char* victim = NULL;
 static atomic_long all_calls;
 static size_t longest_transfer = SIZE_MAX;
 static _Thread_local bool was_interrupted = false;
@@ -91,6 +94,12 @@ static void read_plan(const char* plan) {
     }
     if (length == strlen("kill") && strncmp(plan, "kill", length) == 0) {
         deadly = first;
+        return;
+    }
+    if (length == strlen("cut") && strncmp(plan, "cut", length) == 0) {
+        if (*end != ':') abort();
+        cutting = first;
+        victim = end + 1;
         return;
     }
     and_all_after = *end == '+';
@@ -140,11 +149,20 @@ static void note(enum call call, long count, int folder, const char* name) {
     (void)syscall(SYS_write, log_file, line, (size_t)length);
 }
 
+/* What another process might do meanwhile. */
+static void cut_victim(void) {
+    struct stat status;
+    if (syscall(SYS_newfstatat, AT_FDCWD, victim, &status, 0) != 0) abort();
+    if (syscall(SYS_truncate, victim, status.st_size / 2) != 0) abort();
+}
+
 /* Whether this call fails; errno says why. */
 static bool fails(enum call call, bool can_be_interrupted, int folder, const char* name) {
     const int error = errno;
     const long count = atomic_fetch_add(&counts[call], 1) + 1;
-    if (atomic_fetch_add(&all_calls, 1) + 1 == deadly) raise(SIGKILL);
+    const long of_all = atomic_fetch_add(&all_calls, 1) + 1;
+    if (of_all == deadly) raise(SIGKILL);
+    if (of_all == cutting) cut_victim();
     note(call, count, folder, name);
     errno = error;
     if (interrupting && can_be_interrupted) {

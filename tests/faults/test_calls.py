@@ -20,7 +20,7 @@ import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'cli'))
 import support
-from support import CANNOT_CHECK, OK, read, vector, write
+from support import CANNOT_CHECK, OK, data, read, vector, write
 
 library = ''
 
@@ -222,6 +222,33 @@ class Commands(support.Case):
         self.interrupt_and_shorten()
         self.fail_every_call(chosen)
 
+    def cut_at_every_call(self, *arguments, outputs=(), victims=()):
+        """Cuts each input at each call. Either nothing is told and nothing is left, or all is right:
+        what happens to an input after its output has been made does not matter."""
+        self.arguments, self.outputs = arguments, outputs
+        calls = self.record()
+        codes = collections.Counter()
+        for victim in sorted(victims or (name for name in self.before if name in arguments)):
+            write(self.path(victim), self.before[victim][:len(self.before[victim]) // 2])
+            right = (self.right, self.run_with().document)  # the other when it was cut in time
+            self.restore(self.before)
+            for number in range(1, len(calls) + 1):
+                with self.subTest(victim=victim, number=number, call=calls[number - 1]):
+                    run = self.run_with('cut:%d:%s' % (number, victim))
+                    now = self.contents()
+                    self.assertEqual(len(now.pop(victim)), len(self.before[victim]) // 2)
+                    self.assertGreaterEqual(run.code, OK, run)
+                    codes[run.code] += 1
+                    left = self.after if run.code == OK else self.before
+                    self.assertEqual(now, {n: c for n, c in left.items() if n != victim}, run)
+                    if run.code == OK:
+                        self.assertIn(run.document, right)
+                self.restore(self.before)
+        # The last call is that which prints; before the first, files are cut before they are read.
+        self.assertGreater(codes[OK], 0)
+        self.assertGreater(codes[CANNOT_CHECK], 0)
+        print('%s: %s' % (self.id(), dict(codes)))
+
     def prepare(self, *arguments):
         run = self.run_tool(*arguments, '--quiet')
         self.assertEqual(run.code, OK, run)
@@ -290,6 +317,51 @@ class Producers(Commands):
 
     def test_convert(self):
         self.check('convert', 'base.slm', '-o', 'out', '--dtype', 'f32', outputs=['out'])
+
+
+class InputsThatAreCut(Commands):
+    """Another process shortens a file that is being read."""
+
+    def test_readers(self):
+        self.cut_at_every_call('validate', 'base.slm', 'a.asp1', '--model', 'base.slm',
+                               '--threads', '1')
+        self.cut_at_every_call('inspect', 'base.slm', '--stats')
+        self.cut_at_every_call('digest', 'base.slm')
+        self.cut_at_every_call('compose-check', 'a.asp1', 'b.alr1')
+
+    def test_apply(self):
+        self.cut_at_every_call('apply', 'base.slm', 'a.asp1', 'b.alr1', '-o', 'out', '--receipt',
+                               'receipt', '--undo', 'undo', '--threads', '1',
+                               outputs=['out', 'receipt', 'undo'])
+
+    def test_revert(self):
+        self.prepare('apply', 'base.slm', 'a.asp1', '-o', 'adapted', '--undo', 'undo')
+        self.cut_at_every_call('revert', 'adapted', '--undo', 'undo', '-o', 'out', outputs=['out'])
+
+    def test_diff(self):
+        self.prepare('apply', 'base.slm', 'b.alr1', '-o', 'tuned')
+        self.cut_at_every_call('diff', 'base.slm', 'tuned', '-o', 'out.adp1',
+                               outputs=['out.adp1'])
+
+    def test_merge(self):
+        self.take(vector('adapters', 'sparse.asp1'), 'c.asp1')
+        self.take(vector('adapters', 'mask.asp1'), 'd.asp1')
+        self.cut_at_every_call('merge', 'c.asp1', 'd.asp1', '-o', 'out', outputs=['out'])
+
+    def test_convert(self):
+        self.cut_at_every_call('convert', 'base.slm', '-o', 'out', '--dtype', 'f32',
+                               outputs=['out'])
+
+    def test_convert_folders(self):
+        for folder in ('checkpoint', 'peft-lora'):
+            shutil.copytree(data(folder), self.path(folder))
+        self.take(data('union.q8_0.slm'), 'union.slm')
+        for name in os.listdir(self.path('checkpoint')):
+            self.cut_at_every_call('convert', 'checkpoint', '-o', 'out', outputs=['out'],
+                                   victims=['checkpoint/' + name])
+        for name in os.listdir(self.path('peft-lora')):
+            self.cut_at_every_call('convert', 'peft-lora', '--base', 'union.slm', '-o', 'out',
+                                   outputs=['out'], victims=['peft-lora/' + name])
 
 
 class BundleCommands(Commands):

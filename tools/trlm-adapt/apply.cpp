@@ -350,6 +350,7 @@ Result<Applied> write_model_file(const Request& request, const ApplyPlan& plan,
         };
     }
     Result<Applied> applied = write_files(request, plan, with_receipt);
+    if (applied) forget_inputs();
     if (applied || !draft) return applied;
     // The receipt of a model that is not there.
     Findings findings = std::move(applied).error();

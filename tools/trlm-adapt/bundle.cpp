@@ -69,6 +69,7 @@ Outcome run_bundle_create(const BundleCreateOptions& options) {
         findings.set_file(options.recipe);
         return Outcome::failed(std::move(findings));
     }
+    forget_inputs();
     return {.findings = report->verification.findings,
             .result = bundle_json(options.output, *report),
             .text = [folder = options.output, report = std::move(*report)](const Style& style) {

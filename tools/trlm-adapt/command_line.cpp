@@ -571,6 +571,8 @@ Outcome run_command(const std::string& command, Arguments& arguments) {
     arguments.verify.work = arguments.work;
     arguments.bundle_create.work = arguments.work;
     arguments.replay.work = arguments.work;
+    arguments.diff.work = arguments.work;
+    arguments.merge.work = arguments.work;
     if (command == "validate") return run_validate(arguments.validate);
     if (command == "inspect") return run_inspect(arguments.inspect);
     if (command == "apply") return run_apply(arguments.apply);
@@ -579,11 +581,6 @@ Outcome run_command(const std::string& command, Arguments& arguments) {
     if (command == "verify") return run_verify(arguments.verify);
     if (command == "bundle") return run_bundle_create(arguments.bundle_create);
     if (command == "replay") return run_replay(arguments.replay);
-    arguments.diff.work = arguments.work;
-    arguments.merge.work = arguments.work;
-    if (command == "validate") return run_validate(arguments.validate);
-    if (command == "inspect") return run_inspect(arguments.inspect);
-    if (command == "apply") return run_apply(arguments.apply);
     if (command == "diff") return run_diff(arguments.diff);
     if (command == "merge") return run_merge(arguments.merge);
     if (command == "compose-check") return run_compose_check(arguments.compose_check);

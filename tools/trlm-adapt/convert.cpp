@@ -1,7 +1,9 @@
 #include "trlm/adapt/produce/convert.hpp"
 
 #include <algorithm>
+#include <filesystem>
 #include <optional>
+#include <system_error>
 
 #include <fmt/format.h>
 
@@ -9,6 +11,7 @@
 #include "forecasting.hpp"
 #include "inputs.hpp"
 #include "outputs.hpp"
+#include "packages_written.hpp"
 #include "progress.hpp"
 #include "survival.hpp"
 #include "trlm/adapt/checksum.hpp"
@@ -211,6 +214,18 @@ Json tensors_json(const std::vector<ModelTensor>& tensors) {
     return list;
 }
 
+/// Watches what the library opens by itself: of the folder of `path`, or of the folder that it is,
+/// all that a checkpoint or a LoRA can consist of.
+void watch_folder_of(const std::string& path) {
+    namespace fs = std::filesystem;
+    std::error_code error;  // what cannot be listed cannot be read either, which is told later
+    fs::directory_iterator entry(is_folder(path) ? path : folder_of(path), error);
+    for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
+        const std::string file = entry->path().string();
+        if (file.ends_with(".json") || file.ends_with(".safetensors")) watch_input(file);
+    }
+}
+
 // ------------------------------------------------------------------------------- to a model
 
 /// Writes a model; `release` gives back the memory of what was read.
@@ -235,6 +250,7 @@ Result<Conversion> write_model(const Request& request, const ModelSource& source
                                                                         : request.input);
         return failure(std::move(findings));
     }
+    forget_inputs();
     Conversion conversion{
         .bytes = done->bytes, .digest = done->digest, .internal_checksum = done->internal_checksum};
     conversion.lines.push_back(fmt::format("{} tensors, {} parameters; stored as {}",
@@ -246,6 +262,7 @@ Result<Conversion> write_model(const Request& request, const ModelSource& source
 }
 
 Result<Conversion> convert_checkpoint(const Request& request) {
+    watch_folder_of(request.input);
     const Result<Checkpoint> checkpoint = Checkpoint::open(request.input);
     if (!checkpoint) return failure(checkpoint.error());
     Result<Conversion> conversion =
@@ -293,6 +310,7 @@ std::string ranks_text(const std::vector<LoraEntry>& entries) {
 }
 
 Result<Conversion> convert_lora(const Request& request) {
+    watch_folder_of(request.input);
     Findings findings;
     const Result<ModelInput> base = load_model(*request.base, request.reading, request.progress);
     const bool base_is_good = succeeded(base, findings);
@@ -326,9 +344,8 @@ Result<Conversion> convert_lora(const Request& request) {
         conversion.warnings.append(forecast->warnings);
         conversion.forecast = std::move(*forecast);
     }
-    if (Status published = lora->file.commit(request.replace); !published) {
-        return failure(std::move(published).error());
-    }
+    Status named = publish({&lora->file, request.output}, std::nullopt, request.replace);
+    if (!named) return failure(std::move(named).error());
     conversion.digest = lora->written.digest;
     conversion.internal_checksum = lora->written.checksum;
     conversion.lines.push_back(

@@ -2,12 +2,14 @@
 
 #include <fmt/format.h>
 
+#include "progress.hpp"
 #include "trlm/adapt/checksum.hpp"
 
 namespace trlm::adapt::cli {
+namespace {
 
-Status publish(const UnnamedPackage& package, const std::optional<UnnamedPackage>& companion,
-               bool replace) {
+Status commit(const UnnamedPackage& package, const std::optional<UnnamedPackage>& companion,
+              bool replace) {
     if (!companion) return package.file->commit(replace);
     Status named = companion->file->commit_before(*package.file, replace);
     if (!named) return named;
@@ -18,6 +20,20 @@ Status publish(const UnnamedPackage& package, const std::optional<UnnamedPackage
         findings.append(std::move(withdrawn).error());
     }
     return failure(std::move(findings));
+}
+
+}  // namespace
+
+Status publish(const UnnamedPackage& package, const std::optional<UnnamedPackage>& companion,
+               bool replace) {
+    if (!inputs_are_whole()) {
+        return failure({.code = FindingCode::output_failed,
+                        .message = "cancelled before anything was published",
+                        .file = package.path});
+    }
+    Status named = commit(package, companion, replace);
+    if (named) forget_inputs();
+    return named;
 }
 
 Json written_json(const std::string& path, const WrittenPackage& package) {

@@ -16,7 +16,8 @@ struct UnnamedPackage {
 };
 
 /// Gives a package its name, and before it the companion's, where there is one. When the package
-/// cannot have its name, the companion is taken back.
+/// cannot have its name, the companion is taken back. Inputs that are not whole prevent it
+/// (`output_failed`); once it is done they are not watched any more.
 [[nodiscard]] Status publish(const UnnamedPackage& package,
                              const std::optional<UnnamedPackage>& companion, bool replace);
 

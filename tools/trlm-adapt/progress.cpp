@@ -136,6 +136,10 @@ bool input_was_changed() noexcept {
     return std::any_of(inputs.begin(), inputs.end(), was_changed);
 }
 
+bool inputs_are_whole() noexcept {
+    return !input_was_lost() && !input_was_changed();
+}
+
 void forget_inputs() noexcept {
     watched_inputs().clear();
 }
@@ -156,8 +160,7 @@ bool ProgressBar::update(std::uint64_t done, std::uint64_t total) {
         visible_ = true;
         (void)write_all(STDERR_FILENO, line(done, total, now));
     }
-    // At the end, before anything is published, it matters that all was of one state.
-    return stop_signal() == 0 && !input_was_lost() && !(done == total && input_was_changed());
+    return stop_signal() == 0 && inputs_are_whole();
 }
 
 void ProgressBar::clear() {

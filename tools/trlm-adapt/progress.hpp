@@ -38,7 +38,11 @@ void watch_input(const std::string& path);
 /// True when a watched file, itself and not another of its name, was written meanwhile.
 [[nodiscard]] bool input_was_changed() noexcept;
 
-/// Watches none any more.
+/// What was read until now is what lies there: none was lost, none was changed.
+[[nodiscard]] bool inputs_are_whole() noexcept;
+
+/// Watches none any more: what was made of them has its name, and what becomes of them from then on
+/// makes it no less right.
 void forget_inputs() noexcept;
 
 /// A bar on stderr for work that lasts over half a second, when stderr is a terminal. It clears

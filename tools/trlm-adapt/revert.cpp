@@ -35,7 +35,10 @@ Result<RevertReport> revert(const RevertInput& input, const MappedFile& file,
             pages.update(done);
             return bar.update(done, total);
         });
-    if (report) return report;
+    if (report) {
+        forget_inputs();
+        return report;
+    }
     Findings findings = std::move(report).error();
     findings.set_file(output);
     return failure(std::move(findings));
