@@ -284,6 +284,35 @@ Result<ApplyReport> exchange_stacks(const Request& request, Buffer<HeldTensor>& 
 
 }  // namespace
 
+Result<std::vector<MemoryTensor>> memory_tensors(const Model& model, MutableBytes file) {
+    return guarded([&]() -> Result<std::vector<MemoryTensor>> {
+        if (file.size() != model.bytes().size()) {
+            return failure(Finding{
+                .code = FindingCode::bad_view,
+                .message = "the memory given for the model's file is not of the file's size",
+                .expected = fmt::format("{} bytes", model.bytes().size()),
+                .actual = fmt::format("{} bytes", file.size())});
+        }
+        std::vector<MemoryTensor> tensors;
+        tensors.reserve(model.tensors().size());
+        for (const ModelTensor& tensor : model.tensors()) {
+            const auto part = [&](std::uint64_t offset, std::uint64_t length) {
+                return file.subspan(static_cast<std::size_t>(offset),
+                                    static_cast<std::size_t>(length));
+            };
+            tensors.push_back({.name_hash = tensor.name_hash,
+                               .name = tensor.name,
+                               .dtype = tensor.dtype,
+                               .shape = tensor.shape,
+                               .block_size = tensor.block_size,
+                               .payload = part(tensor.payload_offset, tensor.payload_length),
+                               .scales = part(tensor.scale_offset, tensor.scale_length),
+                               .max_abs = tensor.max_abs});
+        }
+        return tensors;
+    });
+}
+
 Result<MemoryPlan> plan_in_memory(const MemoryModel& model, std::span<const StackMember> stack) {
     return guarded([&]() -> Result<MemoryPlan> {
         Findings findings = check_description(model);

@@ -15,25 +15,6 @@ static int failed(const Findings& findings) {
     return static_cast<int>(findings.exit_code());
 }
 
-// The engine's own loading: here the file's bytes, somewhere else perhaps its own layout.
-static std::vector<MemoryTensor> describe(const Model& model, std::vector<std::byte>& weights) {
-    std::vector<MemoryTensor> tensors;
-    for (const ModelTensor& tensor : model.tensors()) {
-        const auto part = [&](std::uint64_t offset, std::uint64_t length) {
-            return MutableBytes(weights).subspan(offset, length);
-        };
-        tensors.push_back({.name_hash = tensor.name_hash,
-                           .name = tensor.name,
-                           .dtype = tensor.dtype,
-                           .shape = tensor.shape,
-                           .block_size = tensor.block_size,
-                           .payload = part(tensor.payload_offset, tensor.payload_length),
-                           .scales = part(tensor.scale_offset, tensor.scale_length),
-                           .max_abs = tensor.max_abs});
-    }
-    return tensors;
-}
-
 int main(int argc, char** argv) {
     if (argc != 4) return static_cast<int>(ExitCode::usage);
     const auto file = MappedFile::open(argv[1]);
@@ -41,7 +22,8 @@ int main(int argc, char** argv) {
     const auto model = read_model(file->bytes());
     if (!model) return failed(model.error());
     std::vector<std::byte> weights(file->bytes().begin(), file->bytes().end());
-    const std::vector<MemoryTensor> tensors = describe(*model, weights);
+    const auto tensors = memory_tensors(*model, weights);
+    if (!tensors) return failed(tensors.error());
 
     std::vector<MappedFile> files;
     std::vector<Package> packages;
@@ -55,7 +37,7 @@ int main(int argc, char** argv) {
     }
 
     // From here on it is about adapters.
-    MemoryModel engine{.identity = model->identity(), .tensors = tensors};
+    MemoryModel engine{.identity = model->identity(), .tensors = *tensors};
     engine.quiescence.begin = [] { return true; };  // wait until no thread reads the weights
     engine.quiescence.end = [] {};                  // drop the KV cache, let the threads go on
 

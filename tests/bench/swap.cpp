@@ -96,32 +96,11 @@ Options parse(Arguments& arguments) {
     return options;
 }
 
-/// The tensors of a model, in memory that starts with its file's bytes.
-std::vector<MemoryTensor> describe(const Model& model, std::vector<std::byte>& memory) {
-    std::vector<MemoryTensor> tensors;
-    for (const ModelTensor& tensor : model.tensors()) {
-        const MutableBytes all(memory);
-        MemoryTensor described;
-        described.name_hash = tensor.name_hash;
-        described.name = tensor.name;
-        described.dtype = tensor.dtype;
-        described.shape = tensor.shape;
-        described.block_size = tensor.block_size;
-        described.payload = all.subspan(tensor.payload_offset, tensor.payload_length);
-        if (tensor.scale_length > 0) {
-            described.scales = all.subspan(tensor.scale_offset, tensor.scale_length);
-        }
-        described.max_abs = tensor.max_abs;
-        tensors.push_back(described);
-    }
-    return tensors;
-}
-
 void run(const Options& options) {
     const std::vector<std::byte> file = read_file(options.model);
     const Model model = required(read_model(file), options.model);
     std::vector<std::byte> memory = file;
-    const std::vector<MemoryTensor> tensors = describe(model, memory);
+    const auto tensors = required(memory_tensors(model, memory), options.model);
     const std::vector<std::byte> files[] = {read_file(options.adapter), read_file(options.other)};
     const Package packages[] = {required(read_package(files[0]), options.adapter),
                                 required(read_package(files[1]), options.other)};

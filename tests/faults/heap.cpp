@@ -26,20 +26,9 @@ class Engine {
 public:
     explicit Engine(Dtype dtype) : file_(sample::model(dtype)), memory_(file_) {
         model_ = *read_model(file_);
-        for (const ModelTensor& tensor : model_.tensors()) {
-            const MutableBytes all(memory_);
-            MemoryTensor described;
-            described.name_hash = tensor.name_hash;
-            described.name = tensor.name;
-            described.dtype = tensor.dtype;
-            described.shape = tensor.shape;
-            described.block_size = tensor.block_size;
-            described.payload = all.subspan(tensor.payload_offset, tensor.payload_length);
-            if (tensor.scale_length > 0) {
-                described.scales = all.subspan(tensor.scale_offset, tensor.scale_length);
-            }
-            tensors_.push_back(described);
-        }
+        tensors_ = *memory_tensors(model_, memory_);
+        for (MemoryTensor& tensor : tensors_)
+            tensor.max_abs.reset();  // the pass that looks for overflow is not spared
     }
 
     [[nodiscard]] MemoryModel model() const { return {model_.identity(), tensors_}; }
@@ -118,6 +107,10 @@ void exhaust_files(const std::vector<std::vector<std::byte>>& files) {
             return verdict_of(apply_to_memory(plan, output));
         },
         nothing, always);
+    std::vector<std::byte> memory(model_file);
+    exhaust(
+        "memory_tensors", [&] { return verdict_of(memory_tensors(model, memory)); }, nothing,
+        always);
 }
 
 /// Fewer threads are slower, not wrong: without memory for any, the calling one does the work.

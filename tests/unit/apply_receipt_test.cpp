@@ -7,9 +7,9 @@
 #include <limits>
 
 #include <nlohmann/json.hpp>
-#include <unistd.h>
 
 #include "support/catch.hpp"
+#include "support/folder.hpp"
 #include "trlm/adapt/receipt/adapter_manifest.hpp"
 #include "trlm/adapt/version.hpp"
 
@@ -73,27 +73,21 @@ std::string printed_strength(float strength) {
     return text.substr(start, text.find('\n', start) - start);
 }
 
-/// A folder of its own, and the working folder meanwhile.
+/// A folder that is the working folder meanwhile.
 class WorkingFolder {
 public:
-    WorkingFolder() : before_(fs::current_path()) {
-        std::string name = (fs::temp_directory_path() / "trlm-receipt-test-XXXXXX").string();
-        REQUIRE(::mkdtemp(name.data()) != nullptr);
-        path_ = fs::canonical(name);
-        fs::current_path(path_);
-    }
+    WorkingFolder() : before_(fs::current_path()) { fs::current_path(folder_.path()); }
     ~WorkingFolder() {
         std::error_code ignored;
         fs::current_path(before_, ignored);
-        fs::remove_all(path_, ignored);
     }
     WorkingFolder(const WorkingFolder&) = delete;
     WorkingFolder& operator=(const WorkingFolder&) = delete;
-    [[nodiscard]] std::string path() const { return path_.string(); }
+    [[nodiscard]] std::string path() const { return fs::canonical(folder_.path()).string(); }
 
 private:
     fs::path before_;
-    fs::path path_;
+    Folder folder_;
 };
 
 std::string path_in_receipt(const std::string& folder, const std::string& file) {

@@ -7,10 +7,9 @@
 #include <fstream>
 #include <limits>
 
-#include <stdlib.h>
-
 #include "fp_environment.hpp"
 #include "support/catch.hpp"
+#include "support/folder.hpp"
 #include "support/sample.hpp"
 #include "trlm/adapt/checksum.hpp"
 #include "trlm/adapt/file.hpp"
@@ -85,26 +84,6 @@ FindingCode refusal(const Setup& setup, const ApplyOptions& options = {}) {
     REQUIRE(report.error().size() == 1);
     return report.error()[0].code;
 }
-
-/// A folder of its own for a test, removed with it.
-class ScratchFolder {
-public:
-    ScratchFolder() {
-        std::string pattern =
-            (std::filesystem::temp_directory_path() / "trlm-apply-XXXXXX").string();
-        REQUIRE(::mkdtemp(pattern.data()) != nullptr);
-        path_ = pattern;
-    }
-    ~ScratchFolder() { std::filesystem::remove_all(path_); }
-    [[nodiscard]] std::string file(const std::string& name) const { return path_ / name; }
-    [[nodiscard]] std::size_t entries() const {
-        const std::filesystem::directory_iterator all(path_);
-        return static_cast<std::size_t>(std::distance(begin(all), end(all)));
-    }
-
-private:
-    std::filesystem::path path_;
-};
 
 }  // namespace
 
@@ -312,12 +291,12 @@ TEST_CASE("an unknown instruction set is a usage error") {
 }
 
 TEST_CASE("a file appears whole, as predicted, or not at all") {
-    const ScratchFolder folder;
+    const Folder folder;
     const Setup setup = mixed_stack(Dtype::q4_0);
-    const std::string path = folder.file("out.slm");
+    const std::string path = folder.path("out.slm");
     const auto predicted = predict(setup.plan());
     REQUIRE(predicted);
-    CHECK(folder.entries() == 0);
+    CHECK(folder.names().size() == 0);
 
     const auto written = apply_to_file(setup.plan(), path, false);
     REQUIRE(written);
@@ -327,7 +306,7 @@ TEST_CASE("a file appears whole, as predicted, or not at all") {
     const std::string content{std::istreambuf_iterator<char>(file), {}};
     CHECK(sha256(as_bytes(content)) == written->digest);
     CHECK(as_bytes(content).size() == written->report.bytes);
-    CHECK(folder.entries() == 1);
+    CHECK(folder.names().size() == 1);
 
     // An existing file stays as it is unless it may be replaced.
     CHECK(!apply_to_file(setup.plan(), path, false));
@@ -335,14 +314,14 @@ TEST_CASE("a file appears whole, as predicted, or not at all") {
 
     // Refused, cancelled, failed: no file and no temporary file.
     const Setup nothing(sample::model(Dtype::q8_0), {sample::dense_package({"norm.weight"}, 0)});
-    CHECK(!apply_to_file(nothing.plan(), folder.file("nothing.slm"), false));
+    CHECK(!apply_to_file(nothing.plan(), folder.path("nothing.slm"), false));
     ApplyOptions cancel;
     cancel.progress = [](std::uint64_t, std::uint64_t) { return false; };
-    CHECK(!apply_to_file(setup.plan(), folder.file("cancelled.slm"), false, cancel));
+    CHECK(!apply_to_file(setup.plan(), folder.path("cancelled.slm"), false, cancel));
     cancel.progress = [](std::uint64_t, std::uint64_t) -> bool { throw 1; };
-    CHECK(!apply_to_file(setup.plan(), folder.file("cancelled.slm"), false, cancel));
-    CHECK(!apply_to_file(setup.plan(), folder.file("no/such/folder.slm"), false));
-    CHECK(folder.entries() == 1);
+    CHECK(!apply_to_file(setup.plan(), folder.path("cancelled.slm"), false, cancel));
+    CHECK(!apply_to_file(setup.plan(), folder.path("no/such/folder.slm"), false));
+    CHECK(folder.names().size() == 1);
 }
 
 TEST_CASE("a host that flushes subnormals and rounds upward gets the same bytes") {
@@ -381,17 +360,17 @@ TEST_CASE("an undo file gives the base back, the same with every number of threa
         const Setup setup = mixed_stack(dtype);
         ByteVector first;
         for (const std::size_t threads : {1UL, 2UL, 3UL, 7UL}) {
-            const ScratchFolder folder;
+            const Folder folder;
             ApplyOptions options;
             options.executor = make_executor(threads);
-            const auto done = apply_with_undo(setup.plan(), folder.file("out"), folder.file("undo"),
+            const auto done = apply_with_undo(setup.plan(), folder.path("out"), folder.path("undo"),
                                               /*replace=*/false, options);
             REQUIRE(done);
-            CHECK(folder.entries() == 2);
-            const ByteVector output = file_bytes(folder.file("out"));
+            CHECK(folder.names().size() == 2);
+            const ByteVector output = file_bytes(folder.path("out"));
             CHECK(output == applied(setup));
             CHECK(sha256(output) == done->applied.digest);
-            const ByteVector undo_file = file_bytes(folder.file("undo"));
+            const ByteVector undo_file = file_bytes(folder.path("undo"));
             CHECK(done->undo.bytes == undo_file.size());
             CHECK(done->undo.digest == sha256(undo_file));
             if (first.empty()) first = undo_file;
@@ -401,18 +380,18 @@ TEST_CASE("an undo file gives the base back, the same with every number of threa
             REQUIRE(undo);
             CHECK(undo->run_count() == done->undo.runs);
             CHECK(undo->restored_bytes() == done->undo.restored_bytes);
-            const auto reverted = revert_to_file({output, &*undo}, folder.file("base"), false);
+            const auto reverted = revert_to_file({output, &*undo}, folder.path("base"), false);
             REQUIRE(reverted);
-            CHECK(file_bytes(folder.file("base")) == setup.model_file());
+            CHECK(file_bytes(folder.path("base")) == setup.model_file());
         }
     }
 }
 
 TEST_CASE("of an application that fails, neither model nor undo file remains") {
     const Setup setup = mixed_stack(Dtype::q8_0);
-    const ScratchFolder folder;
+    const Folder folder;
     const auto fails = [&](const ApplyOptions& options, FindingCode code) {
-        const auto done = apply_with_undo(setup.plan(), folder.file("out"), folder.file("undo"),
+        const auto done = apply_with_undo(setup.plan(), folder.path("out"), folder.path("undo"),
                                           /*replace=*/false, options);
         REQUIRE_FALSE(done);
         CHECK(done.error()[0].code == code);
@@ -420,47 +399,47 @@ TEST_CASE("of an application that fails, neither model nor undo file remains") {
     ApplyOptions demanding;
     demanding.min_survival = 2;
     fails(demanding, FindingCode::survival_below_threshold);
-    CHECK(folder.entries() == 0);
+    CHECK(folder.names().size() == 0);
 
     // Cancelled at every call of the progress, those of the second pass included.
     std::size_t calls = 0;
     ApplyOptions counting;
     counting.progress = [&](std::uint64_t, std::uint64_t) { return ++calls > 0; };
-    REQUIRE(apply_with_undo(setup.plan(), folder.file("a"), folder.file("b"), false, counting));
-    std::filesystem::remove(folder.file("a"));
-    std::filesystem::remove(folder.file("b"));
+    REQUIRE(apply_with_undo(setup.plan(), folder.path("a"), folder.path("b"), false, counting));
+    std::filesystem::remove(folder.path("a"));
+    std::filesystem::remove(folder.path("b"));
     const std::size_t all = calls;
     for (std::size_t last = 0; last < all; ++last) {
         ApplyOptions cancelling;
         std::size_t left = last;
         cancelling.progress = [&](std::uint64_t, std::uint64_t) { return left-- > 0; };
         fails(cancelling, FindingCode::output_failed);
-        CHECK(folder.entries() == 0);
+        CHECK(folder.names().size() == 0);
     }
 }
 
 TEST_CASE("an undo file whose model cannot be published is taken back") {
     const Setup setup = mixed_stack(Dtype::q8_0);
-    const ScratchFolder folder;
-    std::filesystem::create_directory(folder.file("out"));  // in the model's place
-    auto done = apply_with_undo(setup.plan(), folder.file("out"), folder.file("undo"),
+    const Folder folder;
+    std::filesystem::create_directory(folder.path("out"));  // in the model's place
+    auto done = apply_with_undo(setup.plan(), folder.path("out"), folder.path("undo"),
                                 /*replace=*/true);
     REQUIRE_FALSE(done);
     CHECK(done.error().size() == 1);
     CHECK(done.error()[0].code == FindingCode::output_failed);
-    CHECK(folder.entries() == 1);
+    CHECK(folder.names().size() == 1);
 
     // One that it has replaced is there again.
-    std::ofstream(folder.file("undo")) << "old";
-    done = apply_with_undo(setup.plan(), folder.file("out"), folder.file("undo"), true);
+    std::ofstream(folder.path("undo")) << "old";
+    done = apply_with_undo(setup.plan(), folder.path("out"), folder.path("undo"), true);
     REQUIRE_FALSE(done);
     CHECK(done.error().size() == 1);
-    CHECK(folder.entries() == 2);
-    CHECK(std::filesystem::file_size(folder.file("undo")) == 3);
+    CHECK(folder.names().size() == 2);
+    CHECK(std::filesystem::file_size(folder.path("undo")) == 3);
 
     // The undo file comes first: where it may not lie, no model appears.
-    done = apply_with_undo(setup.plan(), folder.file("new"), folder.file("undo"), false);
+    done = apply_with_undo(setup.plan(), folder.path("new"), folder.path("undo"), false);
     REQUIRE_FALSE(done);
     CHECK(done.error()[0].code == FindingCode::usage_error);
-    CHECK(folder.entries() == 2);
+    CHECK(folder.names().size() == 2);
 }

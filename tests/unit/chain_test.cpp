@@ -1,16 +1,13 @@
 #include "trlm/adapt/chain.hpp"
 
-#include <filesystem>
-
-#include <unistd.h>
-
 #include "support/catch.hpp"
+#include "support/folder.hpp"
+#include "support/project_file.hpp"
 #include "support/sample.hpp"
 #include "trlm/adapt/bundle.hpp"
 #include "trlm/adapt/file.hpp"
 
 using namespace trlm::adapt;
-namespace fs = std::filesystem;
 
 // What every field and every file of a bundle does to the gates is tested in tests/documents, with
 // a bundle that was made from the specification. Here the chain is fed by hand.
@@ -18,7 +15,7 @@ namespace fs = std::filesystem;
 namespace {
 
 std::string example(const std::string& name) {
-    return (fs::path(__FILE__).parent_path() / "../../examples/data" / name).lexically_normal();
+    return project_file("examples/data/" + name);
 }
 
 /// The example bundle, made once, and its files in memory.
@@ -33,22 +30,20 @@ public:
 
 private:
     ExampleBundle() {
-        std::string name = (fs::temp_directory_path() / "trlm-chain-test-XXXXXX").string();
-        REQUIRE(::mkdtemp(name.data()) != nullptr);
+        const Folder folder;
         const auto file = MappedFile::open(example("whale.recipe.json"));
         REQUIRE(file);
         const auto recipe = read_recipe(as_text(file->bytes()));
         REQUIRE(recipe);
-        const auto report = create_bundle(*recipe, example(""), name + "/bundle");
+        const auto report = create_bundle(*recipe, example(""), folder.path("bundle"));
         REQUIRE(report);
         registry_digest_ = report->registry_digest;
         for (const std::string& path : report->files) {
-            const auto content = MappedFile::open(name + "/bundle/" + path);
+            const auto content = MappedFile::open(folder.path("bundle/" + path));
             REQUIRE(content);
             contents_[path].assign(content->bytes().begin(), content->bytes().end());
             bytes_[path] = contents_[path];
         }
-        fs::remove_all(name);
     }
     std::map<std::string, std::vector<std::byte>> contents_;
     std::map<std::string, Bytes> bytes_;

@@ -85,20 +85,11 @@ TEST_CASE("the core applies what the library applies") {
             REQUIRE(core::PackageView::open(packages[i], views[i]).ok);
         }
         std::vector<std::byte> memory(model->bytes().begin(), model->bytes().end());
-        std::vector<MemoryTensor> tensors;
-        for (const ModelTensor& tensor : model->tensors()) {
-            const MutableBytes all(memory);
-            MemoryTensor described;
-            described.name_hash = tensor.name_hash;
-            described.dtype = tensor.dtype;
-            described.shape = tensor.shape;
-            described.block_size = tensor.block_size;
-            described.payload = all.subspan(tensor.payload_offset, tensor.payload_length);
-            if (tensor.scale_length > 0) {
-                described.scales = all.subspan(tensor.scale_offset, tensor.scale_length);
-            }
-            tensors.push_back(described);
-        }
+        auto described = memory_tensors(*model, memory);
+        REQUIRE(described);
+        std::vector<MemoryTensor>& tensors = *described;
+        for (MemoryTensor& tensor : tensors)
+            tensor.max_abs.reset();  // the pass that looks for overflow is not spared
         const MemoryModel engine{model->identity(), tensors};
         core::Application application(engine);
         for (const std::vector<std::size_t>& chosen :

@@ -789,6 +789,39 @@ TEST_CASE("a name stands for its hash, and a hash for its name") {
     CHECK(engine.bytes() == expected);
 }
 
+TEST_CASE("tensors of a file in memory lie where the file has them") {
+    for (const Dtype dtype : {Dtype::f32, Dtype::q8_0, Dtype::q4_0}) {
+        const ByteVector file = sample::model(dtype);
+        const auto model = read_model(file);
+        REQUIRE(model);
+        ByteVector memory = file;
+        const auto tensors = memory_tensors(*model, memory);
+        REQUIRE(tensors);
+        REQUIRE(tensors->size() == model->tensors().size());
+        for (std::size_t i = 0; i < tensors->size(); ++i) {
+            const MemoryTensor& tensor = (*tensors)[i];
+            const TensorView view = model->view(i);
+            CHECK(tensor.name == model->tensors()[i].name);
+            CHECK(tensor.name_hash == view.name_hash);
+            CHECK(tensor.dtype == dtype);
+            CHECK(tensor.shape == view.shape);
+            CHECK(tensor.block_size == view.block_size);
+            CHECK(tensor.max_abs == model->tensors()[i].max_abs);
+            CHECK(tensor.payload.data() - memory.data() == view.payload.data() - file.data());
+            CHECK(tensor.payload.size() == view.payload.size());
+            CHECK(tensor.scales.size() == view.scales.size());
+            if (!view.scales.empty())
+                CHECK(tensor.scales.data() - memory.data() == view.scales.data() - file.data());
+        }
+        for (const std::size_t bytes : {file.size() - 1, file.size() + 1}) {
+            memory.resize(bytes);
+            const auto refused = memory_tensors(*model, memory);
+            REQUIRE(!refused);
+            CHECK(refused.error()[0].code == FindingCode::bad_view);
+        }
+    }
+}
+
 TEST_CASE("half of what an engine lends is refused") {
     const auto refused = [](auto&& change) {
         Engine engine(Dtype::f32, mixed_packages());

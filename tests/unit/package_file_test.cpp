@@ -1,33 +1,15 @@
 #include "trlm/adapt/package_file.hpp"
 
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <limits>
 
 #include "support/catch.hpp"
+#include "support/folder.hpp"
 #include "support/sample.hpp"
 
 using namespace trlm::adapt;
 
 namespace {
-
-struct Folder {
-    std::filesystem::path path;
-    Folder() {
-        std::string name = (std::filesystem::temp_directory_path() / "trlm-XXXXXX").string();
-        path = ::mkdtemp(name.data());
-    }
-    Folder(const Folder&) = delete;
-    Folder& operator=(const Folder&) = delete;
-    ~Folder() { std::filesystem::remove_all(path); }
-
-    [[nodiscard]] std::string file(const std::string& name) const { return (path / name).string(); }
-    [[nodiscard]] std::size_t count() const {
-        return static_cast<std::size_t>(std::distance(std::filesystem::directory_iterator(path),
-                                                      std::filesystem::directory_iterator{}));
-    }
-};
 
 std::vector<std::byte> bytes_of(const std::string& path) {
     const auto file = MappedFile::open(path);
@@ -101,7 +83,7 @@ TEST_CASE("A package written entry by entry has the bytes of write_package", "[p
             const Folder folder;
             PackageContent whole = content.of(kind);
             if (!with_metadata) whole.metadata.clear();
-            auto file = PackageFile::create(folder.file("p"), head_of(whole));
+            auto file = PackageFile::create(folder.path("p"), head_of(whole));
             REQUIRE(file);
             for (const EntryContent& entry : whole.entries)
                 REQUIRE(file->add(entry));
@@ -112,10 +94,10 @@ TEST_CASE("A package written entry by entry has the bytes of write_package", "[p
             const auto expected = write_package(whole);
             REQUIRE(expected);
             CHECK(std::ranges::equal(mapped->bytes(), *expected));
-            CHECK_FALSE(std::filesystem::exists(folder.file("p")));
+            CHECK_FALSE(std::filesystem::exists(folder.path("p")));
             REQUIRE(file->commit(false));
-            CHECK(bytes_of(folder.file("p")) == *expected);
-            CHECK(folder.count() == 1);
+            CHECK(bytes_of(folder.path("p")) == *expected);
+            CHECK(folder.names().size() == 1);
             CHECK(written->bytes == expected->size());
             CHECK(written->digest == sha256(*expected));
             const auto package = read_package(*expected);
@@ -129,22 +111,22 @@ TEST_CASE("An unfinished package leaves nothing", "[package_file]") {
     const Folder folder;
     const Content content;
     {
-        auto file = PackageFile::create(folder.file("p"), head_of(content.of(PackageKind::dense)));
+        auto file = PackageFile::create(folder.path("p"), head_of(content.of(PackageKind::dense)));
         REQUIRE(file);
         REQUIRE(file->add(content.of(PackageKind::dense).entries[0]));
-        CHECK(folder.count() == 1);
+        CHECK(folder.names().size() == 1);
         const auto finished = file->finish();
         REQUIRE_FALSE(finished);
         CHECK(finished.error()[0].code == FindingCode::count_mismatch);
     }
-    CHECK(folder.count() == 0);
+    CHECK(folder.names().size() == 0);
 }
 
 TEST_CASE("What a package cannot hold is refused when it is added", "[package_file]") {
     const Folder folder;
     const Content content;
     const auto refused = [&](PackageContent whole, std::vector<EntryContent> added) {
-        auto file = PackageFile::create(folder.file("p"), head_of(whole));
+        auto file = PackageFile::create(folder.path("p"), head_of(whole));
         REQUIRE(file);
         for (std::size_t i = 0; i + 1 < added.size(); ++i)
             REQUIRE(file->add(added[i]));
@@ -180,24 +162,24 @@ TEST_CASE("What a package cannot hold is refused when it is added", "[package_fi
     entry = sparse.entries[0];
     entry.delta = SparseContent{content.few, zeros};
     CHECK(refused(sparse, {entry}) == FindingCode::bad_value);
-    CHECK(folder.count() == 0);
+    CHECK(folder.names().size() == 0);
 }
 
 TEST_CASE("A package has 1 to 65,536 entries, and good metadata", "[package_file]") {
     const Folder folder;
     PackageHead head;
-    auto none = PackageFile::create(folder.file("p"), head);
+    auto none = PackageFile::create(folder.path("p"), head);
     REQUIRE_FALSE(none);
     CHECK(none.error()[0].code == FindingCode::bad_value);
     head.entry_count = 65'537;
-    auto many = PackageFile::create(folder.file("p"), head);
+    auto many = PackageFile::create(folder.path("p"), head);
     REQUIRE_FALSE(many);
     CHECK(many.error()[0].code == FindingCode::limit_exceeded);
 
     const Content content;
     PackageContent whole = content.of(PackageKind::dense);
     whole.metadata = "{";
-    auto file = PackageFile::create(folder.file("p"), head_of(whole));
+    auto file = PackageFile::create(folder.path("p"), head_of(whole));
     REQUIRE(file);
     for (const EntryContent& entry : whole.entries)
         REQUIRE(file->add(entry));
@@ -210,7 +192,7 @@ TEST_CASE("Finishing a package can be cancelled", "[package_file]") {
     const Folder folder;
     const Content content;
     const PackageContent whole = content.of(PackageKind::dense);
-    auto file = PackageFile::create(folder.file("p"), head_of(whole));
+    auto file = PackageFile::create(folder.path("p"), head_of(whole));
     REQUIRE(file);
     for (const EntryContent& entry : whole.entries)
         REQUIRE(file->add(entry));

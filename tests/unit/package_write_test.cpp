@@ -7,6 +7,7 @@
 
 #include "support/catch.hpp"
 #include "support/package_bytes.hpp"
+#include "support/project_file.hpp"
 #include "trlm/adapt/package.hpp"
 
 using namespace trlm::adapt;
@@ -100,10 +101,9 @@ std::vector<std::byte> read_file(const std::filesystem::path& path) {
 }  // namespace
 
 TEST_CASE("The adapters of the conformance vectors are written byte for byte", "[package_write]") {
-    const auto folder = std::filesystem::path(__FILE__).parent_path().parent_path() /
-                        "conformance" / "vectors" / "adapters";
     std::size_t adapters = 0;
-    for (const auto& file : std::filesystem::directory_iterator(folder)) {
+    for (const auto& file :
+         std::filesystem::directory_iterator(project_file("tests/conformance/vectors/adapters"))) {
         CAPTURE(file.path().string());
         const auto bytes = read_file(file.path());
         const auto package = read_package(bytes);

@@ -8,6 +8,7 @@
 #include "produce/names.hpp"
 #include "support/catch.hpp"
 #include "support/folder.hpp"
+#include "support/project_file.hpp"
 #include "support/sample.hpp"
 #include "trlm/adapt/file.hpp"
 #include "trlm/adapt/produce/checkpoint.hpp"
@@ -23,8 +24,7 @@ using namespace trlm::adapt;
 namespace {
 
 std::string data(const std::string& name) {
-    return (std::filesystem::path(__FILE__).parent_path() / "../../examples/data" / name)
-        .lexically_normal();
+    return project_file("examples/data/" + name);
 }
 
 /// The code of the only finding.

@@ -4,40 +4,19 @@
 #include <fstream>
 
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "support/catch.hpp"
+#include "support/folder.hpp"
 
 using namespace trlm::adapt;
 namespace fs = std::filesystem;
 
 namespace {
 
-class Folder {
-public:
-    Folder() {
-        std::string name = (fs::temp_directory_path() / "trlm-source-test-XXXXXX").string();
-        REQUIRE(::mkdtemp(name.data()) != nullptr);
-        path_ = name;
-    }
-    ~Folder() {
-        std::error_code ignored;
-        fs::remove_all(path_, ignored);
-    }
-    Folder(const Folder&) = delete;
-    Folder& operator=(const Folder&) = delete;
-
-    [[nodiscard]] std::string path(const std::string& name = "") const {
-        return (fs::path(path_) / name).string();
-    }
-    void write(const std::string& name, const std::string& text) const {
-        fs::create_directories(fs::path(path(name)).parent_path());
-        std::ofstream(path(name), std::ios::binary) << text;
-    }
-
-private:
-    std::string path_;
-};
+void write(const Folder& folder, const std::string& name, const std::string& text) {
+    fs::create_directories(fs::path(folder.path(name)).parent_path());
+    std::ofstream(folder.path(name), std::ios::binary) << text;
+}
 
 std::string text_of(Source& source, const std::string& path) {
     const auto file = source.open(path);
@@ -51,8 +30,8 @@ std::string text_of(Source& source, const std::string& path) {
 
 TEST_CASE("a folder's files are opened beneath it and nowhere else") {
     const Folder folder;
-    folder.write("root/a/b.txt", "inside");
-    folder.write("outside.txt", "outside");
+    write(folder, "root/a/b.txt", "inside");
+    write(folder, "outside.txt", "outside");
     fs::create_symlink("../outside.txt", folder.path("root/link"));
     fs::create_directory_symlink("..", folder.path("root/up"));
     fs::create_directory_symlink("a", folder.path("root/same"));
@@ -78,7 +57,7 @@ TEST_CASE("a folder's files are opened beneath it and nowhere else") {
 
 TEST_CASE("a root that is a link is followed, as its caller named it") {
     const Folder folder;
-    folder.write("root/a.txt", "inside");
+    write(folder, "root/a.txt", "inside");
     fs::create_directory_symlink("root", folder.path("link"));
     auto source = Source::folder(folder.path("link"));
     REQUIRE(source);
@@ -89,12 +68,12 @@ TEST_CASE("a root that is a link is followed, as its caller named it") {
 
 TEST_CASE("an open file is the same file when its name leads to another") {
     const Folder folder;
-    folder.write("a.txt", "first");
+    write(folder, "a.txt", "first");
     auto source = Source::folder(folder.path());
     REQUIRE(source);
     const auto file = source->open("a.txt");
     REQUIRE(file);
-    folder.write("b.txt", "second");
+    write(folder, "b.txt", "second");
     fs::rename(folder.path("b.txt"), folder.path("a.txt"));
     const auto bytes = read_whole(*file, 100);
     REQUIRE(bytes);
@@ -103,9 +82,9 @@ TEST_CASE("an open file is the same file when its name leads to another") {
 
 TEST_CASE("a folder lists all that is no folder, links and pipes too, in bytewise order") {
     const Folder folder;
-    folder.write("b/c.txt", "");
-    folder.write("a.txt", "");
-    folder.write("B", "");
+    write(folder, "b/c.txt", "");
+    write(folder, "a.txt", "");
+    write(folder, "B", "");
     fs::create_directory(folder.path("empty"));
     fs::create_directory_symlink("b", folder.path("link"));
     auto source = Source::folder(folder.path());

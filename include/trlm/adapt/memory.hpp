@@ -12,6 +12,7 @@
 
 #include "trlm/adapt/allocator.hpp"
 #include "trlm/adapt/apply.hpp"
+#include "trlm/adapt/slm1.hpp"
 
 #pragma GCC visibility push(default)
 namespace trlm::adapt {
@@ -92,6 +93,12 @@ struct MemoryPlan {
     Quiescence quiescence = {};    ///< what is called around the change
     bool keep_base = true;         ///< whether it can be undone
 };
+
+/// The tensors of an engine that holds a model as its file has it: `file` has the bytes of
+/// `model.bytes()`, which an engine that changes them has copied or mapped privately. Names belong
+/// to `model`. `bad_view` when `file` is of another size, `out_of_memory`. O(tensors).
+[[nodiscard]] Result<std::vector<MemoryTensor>> memory_tensors(const Model& model,
+                                                               MutableBytes file);
 
 /// Checks the description of the engine's tensors (`bad_view`: sizes, null or misaligned spans,
 /// overlaps, a tensor named twice, an identity that is not that of the tensors, half an access or

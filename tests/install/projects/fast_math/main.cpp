@@ -17,19 +17,12 @@ using namespace trlm::adapt;
 
 namespace {
 
-/// The tensors of a model file that was loaded into `file`.
+/// The tensors of a model file that was loaded into `file`; the pass that looks for overflow is not
+/// spared.
 std::vector<MemoryTensor> tensors_of(const Model& model, MutableBytes file) {
-    std::vector<MemoryTensor> tensors;
-    for (const ModelTensor& entry : model.tensors()) {
-        MemoryTensor& tensor = tensors.emplace_back();
-        tensor.name_hash = entry.name_hash;
-        tensor.name = entry.name;
-        tensor.dtype = entry.dtype;
-        tensor.shape = entry.shape;
-        tensor.block_size = entry.block_size;
-        tensor.payload = file.subspan(entry.payload_offset, entry.payload_length);
-        tensor.scales = file.subspan(entry.scale_offset, entry.scale_length);
-    }
+    auto tensors = *memory_tensors(model, file);
+    for (MemoryTensor& tensor : tensors)
+        tensor.max_abs.reset();
     return tensors;
 }
 
