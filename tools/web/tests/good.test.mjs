@@ -101,8 +101,7 @@ test('the heat map has the figures of the survival report', async () => {
 test('the models write, each its own text, the same each time', async () => {
     const { page } = visit;
     const write = async () => {
-        await page.click('#write');
-        await page.waitForFunction(() => !document.getElementById('write').disabled, null, { timeout: 60000 });
+        await visit.write();
         return page.locator('.written').allInnerTexts();
     };
     await page.fill('#prompt', 'The people ');

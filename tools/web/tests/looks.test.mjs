@@ -77,10 +77,7 @@ for (const [name, { change, ...options }] of Object.entries(looks)) {
         await page.locator('.gates summary').nth(change ? 0 : 2).click();
         await page.locator('#chain-graph g[role=button]').nth(3).focus();
         await page.keyboard.press('Enter');
-        if (!change) {
-            await page.click('#write');
-            await page.waitForFunction(() => !document.getElementById('write').disabled, null, { timeout: 60000 });
-        }
+        if (!change) await visit.write();
         await visit.picture(name);
         assert.deepEqual(await page.evaluate(faintTexts), []);
         assert.deepEqual(await page.evaluate(nameless), []);

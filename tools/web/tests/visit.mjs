@@ -63,9 +63,13 @@ export function tool(...command) {
     return execFileSync(cli, command, { encoding: 'utf8', maxBuffer: 1 << 26 });
 }
 
+/** Milliseconds: nothing waits that long but on a machine that has much else to do. */
+const patience = 180_000;
+
 export class Visit {
     static async begin(browser, server, options = {}) {
         const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
+        context.setDefaultTimeout(patience);
         return new Visit(context, await context.newPage(), server);
     }
 
@@ -107,7 +111,13 @@ export class Visit {
     }
 
     async done() {
-        await this.page.waitForSelector('body[data-run=done]', { timeout: 60000 });
+        await this.page.waitForSelector('body[data-run=done]');
+    }
+
+    /** Lets the models write, and waits until they have. */
+    async write() {
+        await this.page.click('#write');
+        await this.page.waitForFunction(() => !document.getElementById('write').disabled);
     }
 
     /** Drags a file or folder of this machine over the page and lets it fall; `over` looks in between. */
