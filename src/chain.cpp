@@ -125,7 +125,10 @@ public:
         return registry_ ? &*registry_ : nullptr;
     }
     [[nodiscard]] std::optional<Bytes> file(const std::string& path) const;
-    [[nodiscard]] std::vector<std::string> known_files() const;
+    [[nodiscard]] bool can_judge_list() const noexcept {
+        return gate_ == gate_count && plan_ && !is_listed_;
+    }
+    void list(const std::vector<std::string>& files);
 
 private:
     // ------------------------------------------------------------------------------- state machine
@@ -143,7 +146,11 @@ private:
     [[nodiscard]] bool passed(Gate gate) const {
         return report_.status(gate) == GateStatus::passed;
     }
-    void request(const FileRef& file, const std::string& path);
+    void request(Gate gate, const FileRef& file, const std::string& path);
+    void request(const FileRef& file, const std::string& path) {
+        request(static_cast<Gate>(gate_), file, path);
+    }
+    void judge_list();
 
     // ------------------------------------------------------------------------------------ findings
 
@@ -246,6 +253,8 @@ private:
     std::map<std::string, HeldFile> files_;  // verified, by path
     std::map<std::string, std::string> folded_;
     std::set<std::string, std::less<>> used_;  // paths that a document named
+    bool is_listed_ = false;                   // the host has told which files there are
+    std::set<std::string> unlisted_;           // those that nothing is known to lead to
 
     std::optional<Registry> registry_;
     const RegistryEntry* entry_ = nullptr;
@@ -446,26 +455,59 @@ std::optional<Bytes> Chain::Machine::file(const std::string& path) const {
     return found->second.bytes();
 }
 
-std::vector<std::string> Chain::Machine::known_files() const {
-    if (!plan_) return {};
-    std::set<std::string> known{options_.registry_path};
-    for (const RegistryEntry& entry : registry_->entries) {
-        known.insert({entry.model.path, entry.manifest.path, entry.module_plan.path,
-                      entry.assembly_receipt.path});
-        if (entry.adapter_family) known.insert(entry.adapter_family->path);
-    }
+// ------------------------------------------------------------------------------- the list of files
+
+void Chain::Machine::list(const std::vector<std::string>& files) {
+    if (!can_judge_list()) return;
+    is_listed_ = true;
+    unlisted_ = {files.begin(), files.end()};
+    unlisted_.erase(options_.registry_path);
     for (const Module& module : plan_->modules)
-        known.insert(module.file.path);
-    return {known.begin(), known.end()};
+        unlisted_.erase(module.file.path);
+    for (const RegistryEntry& entry : registry_->entries) {
+        for (const FileRef* const file :
+             {&entry.model, &entry.manifest, &entry.module_plan, &entry.assembly_receipt})
+            unlisted_.erase(file->path);
+        if (entry.adapter_family) unlisted_.erase(entry.adapter_family->path);
+    }
+    for (const RegistryEntry& entry : registry_->entries)
+        request(Gate::module_plan, entry.module_plan, entry.module_plan.path);
+    judge_list();
+}
+
+/// Goes on with the list, after the plan of another entry has come or could not be had.
+void Chain::Machine::judge_list() {
+    verify_received();
+    throw_if_out_of_memory(current_);
+    current_ = {};  // such a plan is the other entry's concern
+    if (next_ > 0) {
+        const auto plan = files_.find(requests_[next_ - 1].wanted.path);
+        if (plan != files_.end()) {
+            const auto read = read_module_plan(plan->second.text(), {.allow_weak_digests = true});
+            if (!read) throw_if_out_of_memory(read.error());
+            for (std::size_t i = 0; read && i < read->modules.size(); ++i)
+                unlisted_.erase(read->modules[i].file.path);
+        }
+    }
+    // Most bundles have no such file: then no further plan is needed.
+    if (next_ < requests_.size() && !unlisted_.empty()) return;
+    requests_.clear();
+    next_ = 0;
+    for (const std::string& path : unlisted_) {
+        report_.findings.add({.code = FindingCode::unlisted_file,
+                              .message = "no entry of the registry leads to this file; it was not "
+                                         "opened, and is best removed",
+                              .severity = options_.strict ? Severity::error : Severity::warning,
+                              .file = path});
+    }
 }
 
 // ----------------------------------------------------------------------------------- state machine
 
-void Chain::Machine::request(const FileRef& file, const std::string& path) {
+void Chain::Machine::request(Gate gate, const FileRef& file, const std::string& path) {
     if (files_.contains(path)) return;  // a file is opened once
     const auto same = [&](const Request& r) { return r.wanted.path == path; };
     if (std::any_of(requests_.begin(), requests_.end(), same)) return;
-    const auto gate = static_cast<Gate>(gate_);
     const bool text = gate != Gate::model_bytes && gate != Gate::adapter_artifacts;
     requests_.push_back({.wanted = {.gate = gate,
                                     .path = path,
@@ -505,6 +547,7 @@ bool Chain::Machine::prerequisites_passed() const {
 
 /// Judges every gate whose files are there, up to one that wants a file.
 void Chain::Machine::advance() {
+    if (is_listed_) return judge_list();
     while (gate_ < gate_count && next_ >= requests_.size()) {
         verify_received();
         judge();
@@ -1088,10 +1131,12 @@ const Registry* Chain::registry() const noexcept {
     return machine_ == nullptr ? nullptr : machine_->registry();
 }
 
-Result<std::vector<std::string>> Chain::known_files() const {
-    return guarded([&]() -> Result<std::vector<std::string>> {
-        return machine_ == nullptr ? std::vector<std::string>() : machine_->known_files();
-    });
+bool Chain::can_judge_list() const noexcept {
+    return machine_ != nullptr && machine_->can_judge_list();
+}
+
+void Chain::list(const std::vector<std::string>& files) {
+    (void)step([&] { return machine_->list(files), true; });
 }
 
 // ------------------------------------------------------------------------------------------ verify
@@ -1126,50 +1171,6 @@ void feed_wanted(Source& source, Chain& chain, const Progress& progress) {
     }
 }
 
-/// The modules of an entry that was not chosen, as far as its plan can be read.
-void add_modules_of(Source& source, const RegistryEntry& entry, std::set<std::string>& known) {
-    const Result<SourceFile> file = source.open(entry.module_plan.path);
-    if (!file) return throw_if_out_of_memory(file.error());
-    if (file->bytes() != entry.module_plan.bytes) return;
-    const auto bytes = read_whole(*file, limits::json_bytes);
-    if (!bytes) return throw_if_out_of_memory(bytes.error());
-    if (digest_like(entry.module_plan.digest, *bytes) != entry.module_plan.digest) return;
-    const Result<ModulePlan> plan = read_module_plan(as_text(*bytes), {.allow_weak_digests = true});
-    if (!plan) return throw_if_out_of_memory(plan.error());
-    for (const Module& module : plan->modules)
-        known.insert(module.file.path);
-}
-
-/// `unlisted_file` for what lies in the bundle for no reason.
-Findings judge_listing(Source& source, const Chain& chain, bool strict) {
-    Findings findings;
-    const Result<std::vector<std::string>> listed = chain.known_files();
-    if (!listed) return listed.error();
-    if (listed->empty() || !source.can_list()) return findings;
-    const Result<std::vector<std::string>> present = source.list();
-    if (!present) return present.error();
-    std::set<std::string> known(listed->begin(), listed->end());
-    const auto unknown = [&] {
-        std::vector<std::string> paths;
-        std::set_difference(present->begin(), present->end(), known.begin(), known.end(),
-                            std::back_inserter(paths));
-        return paths;
-    };
-    // Most bundles have no such file: then the plans of other entries are not needed.
-    for (const RegistryEntry& entry : chain.registry()->entries) {
-        if (unknown().empty()) return findings;
-        if (entry.id != chain.report().entry) add_modules_of(source, entry, known);
-    }
-    for (const std::string& path : unknown()) {
-        findings.add({.code = FindingCode::unlisted_file,
-                      .message = "no entry of the registry leads to this file; it was not opened, "
-                                 "and is best removed",
-                      .severity = strict ? Severity::error : Severity::warning,
-                      .file = path});
-    }
-    return findings;
-}
-
 }  // namespace
 
 ChainReport verify(Source& source, const ChainOptions& options) {
@@ -1178,8 +1179,18 @@ ChainReport verify(Source& source, const ChainOptions& options) {
         Chain chain(options);
         while (chain.wanted() != nullptr)
             feed_wanted(source, chain, options.progress);
+        Findings unlistable;
+        if (source.can_list() && chain.can_judge_list()) {
+            Result<std::vector<std::string>> files = source.list();
+            if (files)
+                chain.list(*files);
+            else
+                unlistable = std::move(files.error());
+            while (chain.wanted() != nullptr)
+                feed_wanted(source, chain, {});
+        }
         report = chain.report();
-        report.findings.append(judge_listing(source, chain, options.strict));
+        report.findings.append(std::move(unlistable));
         report.opened = source.opened();
     });
     if (!enough) report = report_without_memory();

@@ -76,6 +76,11 @@ public:
         return Options(std::move(*json));
     }
 
+    /// Whether it is there and not null.
+    [[nodiscard]] bool has(const char* key) const {
+        const Json* const found = json_.find(key);
+        return found != nullptr && !found->is_null();
+    }
     [[nodiscard]] std::string text(const char* key, std::string_view otherwise = {}) {
         const Json* const value = find(key, "a text", &Json::is_text);
         return value != nullptr ? value->text() : std::string(otherwise);
@@ -199,8 +204,9 @@ Result<ChainOptions> chain_options(std::string_view text) {
                        .progress = host_progress_function(),
                        .hash_on_the_way = true};
     chain.registry_path = options.text("registryPath", chain.registry_path);
-    const std::string digest = options.text("registryDigest");
-    if (!digest.empty()) {
+    // An empty pin is one that was misspelt, not none.
+    if (options.has("registryDigest")) {
+        const std::string digest = options.text("registryDigest");
         chain.registry_digest = parse_digest(digest);
         if (!chain.registry_digest) {
             return failure(usage_error(fmt::format(
@@ -493,6 +499,19 @@ void trlm_assembly_refuse(Assembly* assembly, bool missing, const char* why, std
     assembly->chain.refuse(std::move(findings));
 }
 
+/// The names of all files of the bundle, with a NUL behind each, from a host that can list them:
+/// once no file is wanted. Afterwards files may be wanted again.
+TRLM_EXPORT("trlm_assembly_list")
+void trlm_assembly_list(Assembly* assembly, const char* names, std::size_t bytes) {
+    std::vector<std::string> files;
+    for (std::string_view rest = text_of(names, bytes); !rest.empty();) {
+        const std::size_t end = std::min(rest.find('\0'), rest.size() - 1);
+        files.emplace_back(rest.substr(0, end));
+        rest.remove_prefix(end + 1);
+    }
+    assembly->chain.list(files);
+}
+
 /// The answer is the digest of the file that was closed last; false when it has none.
 TRLM_EXPORT("trlm_assembly_digest") bool trlm_assembly_digest(const Assembly* assembly) {
     const std::optional<Digest> digest = assembly->chain.closed_digest();
@@ -538,6 +557,20 @@ TRLM_EXPORT("trlm_assembly_model") bool trlm_assembly_model(const Assembly* asse
     const auto verified = assembly->chain.verified();
     if (!verified) return false;
     answer_json(cli::model_json({}, *verified->model, {}));
+    return true;
+}
+
+/// The answer is where a tensor lies in the model's file, base and adapted alike. False when there
+/// is none of that name.
+TRLM_EXPORT("trlm_assembly_tensor")
+bool trlm_assembly_tensor(const Assembly* assembly, const char* name, std::size_t bytes) {
+    const auto verified = assembly->chain.verified();
+    if (!verified) return false;
+    const auto index = verified->model->find_tensor(tensor_name_hash(text_of(name, bytes)));
+    if (!index) return false;
+    const ModelTensor& tensor = verified->model->tensors()[*index];
+    answer_json({{"payload", {{"offset", tensor.payload_offset}, {"bytes", tensor.payload_length}}},
+                 {"scales", {{"offset", tensor.scale_offset}, {"bytes", tensor.scale_length}}}});
     return true;
 }
 

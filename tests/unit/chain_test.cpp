@@ -82,7 +82,35 @@ TEST_CASE("a chain that is fed by hand asks for one file after the other, in gat
     CHECK(chain.report().opened == wanted);
     CHECK(wanted.size() == files.size());
     CHECK(chain.report().findings.empty());
-    CHECK(chain.known_files().value().size() == files.size());
+}
+
+TEST_CASE("a host that can list files learns which of them nothing leads to") {
+    const auto& files = ExampleBundle::get().files();
+    const bool strict = GENERATE(false, true);
+    Chain chain({.strict = strict});
+    std::vector<std::string> names{"z", "a/b", "z"};
+    CHECK_FALSE(chain.can_judge_list());
+    chain.list(names);  // too early: nothing is known yet
+    while (chain.wanted() != nullptr)
+        feed(chain, files, 100'000);
+    CHECK(chain.report().findings.empty());
+    for (const auto& [path, bytes] : files)
+        names.push_back(path);
+    REQUIRE(chain.can_judge_list());
+    chain.list(names);
+    CHECK(chain.wanted() == nullptr);  // there is no other entry
+    const Findings& findings = chain.report().findings;
+    REQUIRE(findings.size() == 2);
+    for (const Finding& finding : findings) {
+        CHECK(finding.code == FindingCode::unlisted_file);
+        CHECK(finding.severity == (strict ? Severity::error : Severity::warning));
+    }
+    CHECK(findings[0].file == "a/b");
+    CHECK(findings[1].file == "z");
+    CHECK(count(chain.report(), GateStatus::passed) == gate_count);
+    CHECK_FALSE(chain.can_judge_list());
+    chain.list({"y"});  // once
+    CHECK(chain.report().findings.size() == 2);
 }
 
 TEST_CASE("whole or in steps, from memory or a folder, the report is the same") {
@@ -136,7 +164,9 @@ TEST_CASE("a file of the wrong size is not taken, and one that ends early is fou
     CHECK(chain.wanted() == nullptr);
     CHECK(chain.report().status(Gate::module_plan) == GateStatus::failed);
     CHECK(count(chain.report(), GateStatus::blocked) == gate_count - 2);
-    CHECK(chain.known_files().value().empty());
+    CHECK_FALSE(chain.can_judge_list());
+    chain.list({"a"});
+    CHECK(chain.report().findings.size() == 1);
     chain.close();  // no harm, nothing is open
     chain.refuse({});
     CHECK_FALSE(chain.open(1));

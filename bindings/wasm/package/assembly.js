@@ -5,6 +5,7 @@ import { bundleBase, fetchedFrom, Unavailable } from './source.js';
 
 const progressMilliseconds = 50; // between two events of a transfer
 const defaultPatience = 30_000; // milliseconds without a byte
+const mostPatience = 0x7fffffff; // what a timer takes
 
 /** Events that wait to be taken. */
 class Queue {
@@ -38,6 +39,7 @@ class Queue {
 export class Assembly {
   report = null;
   #open;
+  #list;
   #options;
   #patience;
   #channel = null;
@@ -52,10 +54,14 @@ export class Assembly {
   }
 
   constructor(url, options) {
-    const { open, signal, patience, ...rest } = options;
+    const { open, list, signal, patience = defaultPatience, ...rest } = options;
+    if (!(patience > 0 && patience <= mostPatience)) {
+      throw new RangeError(`patience ${patience}: expected milliseconds, at most ${mostPatience}`);
+    }
     this.#open = open ?? fetchedFrom(bundleBase(url));
+    this.#list = list;
     this.#options = rest;
-    this.#patience = patience ?? defaultPatience;
+    this.#patience = patience;
     if (signal?.aborted) this.close();
     signal?.addEventListener('abort', () => this.close(), { signal: this.#stop.signal });
   }
@@ -85,6 +91,10 @@ export class Assembly {
 
   tensors() {
     return this.#ask('tensors');
+  }
+
+  tensor(name, which = 'base') {
+    return this.#ask('tensor', [name, which]);
   }
 
   survival() {
@@ -118,13 +128,21 @@ export class Assembly {
     }
     const refusal = await this.#channel.call('begin', [this.#options]);
     if (refusal) return this.#finish(refusal);
+    await this.#transferAll();
+    if (this.#list) {
+      await this.#channel.call('list', [this.#list]);
+      await this.#transferAll(); // plans of other entries, which may lead to what nothing else does
+    }
+    this.#finish(await this.#channel.call('report'));
+  }
+
+  async #transferAll() {
     while (true) {
       const wanted = await this.#channel.call('wanted');
-      if (!wanted) break;
+      if (!wanted) return;
       this.#queue.push({ kind: 'request', ...wanted });
       await this.#transfer(wanted);
     }
-    this.#finish(await this.#channel.call('report'));
   }
 
   #finish(report) {

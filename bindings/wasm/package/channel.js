@@ -53,6 +53,9 @@ export class Channel {
 
   /** Places bytes in the core's memory piece by piece, so that they are there and here, once each. */
   async upload(bytes) {
+    if (Object.prototype.toString.call(bytes) !== '[object Uint8Array]') {
+      throw new TypeError('a file is to be given as a Uint8Array');
+    }
     const pieceBytes = 4 << 20;
     const pointer = await this.call('take', [bytes.length]);
     for (let at = 0; at < bytes.length; at += pieceBytes) {

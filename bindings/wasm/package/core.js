@@ -162,6 +162,14 @@ export class Core {
     this.#call.trlm_assembly_close(this.#assembly);
   }
 
+  /** All files that the source has, once none is wanted; then some may be wanted again. */
+  list(names) {
+    const text = names.map((name) => `${name}\0`).join('');
+    this.#withText(text, (pointer, length) =>
+      this.#call.trlm_assembly_list(this.#assembly, pointer, length),
+    );
+  }
+
   /** That of the file that was closed last, or null where it ended early. */
   digest() {
     return this.#call.trlm_assembly_digest(this.#assembly) ? this.#answerText() : null;
@@ -201,6 +209,21 @@ export class Core {
   tensors() {
     this.#needVerified(this.#call.trlm_assembly_model(this.#assembly));
     return this.#answer().tensors;
+  }
+
+  tensor(name, which) {
+    const base = this.#needVerified(this.#call.trlm_assembly_base(this.#assembly));
+    const model =
+      which === 'adapted'
+        ? this.model(which)
+        : this.#host.bytes(base, this.#call.trlm_assembly_base_bytes(this.#assembly));
+    const found = this.#withText(name, (text, length) =>
+      this.#call.trlm_assembly_tensor(this.#assembly, text, length),
+    );
+    if (!found) return null;
+    const part = ({ offset, bytes }) => model.slice(offset, offset + bytes);
+    const { payload, scales } = this.#answer();
+    return { payload: part(payload), scales: part(scales) };
   }
 
   survival() {

@@ -16,6 +16,7 @@ export type AssemblyEvent =
   | { kind: 'request'; gate: string; path: string; bytes: number | null; mostBytes: number; budget: Budget | null }
   | { kind: 'progress'; path: string; received: number; bytes: number | null }
   | { kind: 'file'; path: string; bytes: number; sha256: string; milliseconds: number }
+  /** Follows the gates that fail by it. */
   | { kind: 'refused'; path: string; reason: string }
   | { kind: 'gate'; gate: string; index: number; status: GateStatus; findings: Finding[]; milliseconds: number }
   | { kind: 'done'; report: Report };
@@ -36,6 +37,8 @@ export interface OpenOptions {
   patience?: number;
   /** Where bytes come from when it is not a URL: a dropped folder, a test. */
   open?: (path: string, signal: AbortSignal) => Promise<Source>;
+  /** All files that it has, where it can tell, as a folder can: `unlisted_file` for those that nothing leads to. */
+  list?: string[];
 }
 
 export interface TensorInfo { name: string | null; name_hash: string; dtype: string; dims: number[]; bytes: number; }
@@ -53,6 +56,8 @@ export class Assembly implements AsyncIterable<AssemblyEvent> {
   file(path: string): Promise<Uint8Array>;
   /** Once everything passed; reject otherwise: */
   tensors(): Promise<TensorInfo[]>;
+  /** A copy of a tensor's bytes, as docs/formats.md stores them; null where there is none of that name. */
+  tensor(name: string, which?: 'base' | 'adapted'): Promise<{ payload: Uint8Array; scales: Uint8Array } | null>;
   survival(): Promise<{ tensors: SurvivalRow[]; kept: number | null }>;
   model(which: 'base' | 'adapted'): Promise<Uint8Array>;
   close(): void;
@@ -60,7 +65,7 @@ export class Assembly implements AsyncIterable<AssemblyEvent> {
 export interface FileOptions { file?: string; acceptForeignChecksum?: boolean; signal?: AbortSignal; }
 export interface InspectOptions extends FileOptions { statistics?: boolean; }
 export interface ApplyOptions {
-  strengths?: number[]; rounding?: string; outputDtype?: 'keep' | 'f32'; allowNoEffect?: boolean; minSurvival?: number; survival?: boolean;
+  strengths?: number[]; rounding?: string; outputDtype?: 'keep' | 'q8_0' | 'f32'; allowNoEffect?: boolean; minSurvival?: number; survival?: boolean;
   file?: string; files?: string[]; output?: string; acceptForeignChecksum?: boolean; signal?: AbortSignal;
 }
 export function validate(bytes: Uint8Array, options?: FileOptions): Promise<Report>;

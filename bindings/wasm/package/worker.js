@@ -54,9 +54,11 @@ const calls = {
     tellGates();
   },
   refuse: (missing, why) => told(core.refuse(missing, why)),
+  list: (names) => core.list(names),
   report: () => core.report(),
   file: (path) => core.file(path),
   tensors: () => core.tensors(),
+  tensor: (name, which) => core.tensor(name, which),
   survival: () => core.survival(),
   model: (which) => core.model(which),
   take: (bytes) => core.take(bytes),

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 
@@ -67,6 +67,21 @@ test('a good bundle passes, gate after gate, and the report is the native one', 
   assert.ok(at('file', model) < result.events.findIndex((e) => e.gate === 'model-bytes' && e.kind === 'gate'));
 });
 
+/** Where the tensors of an SLM1 file lie, f32 or q8_0: payload and scales, from and to (docs/formats.md). */
+function directory(file) {
+  const view = new DataView(file.buffer, file.byteOffset);
+  const u32 = (at) => view.getUint32(at, true);
+  const u64 = (at) => Number(view.getBigUint64(at, true));
+  return Array.from({ length: u32(88) }, (_, i) => {
+    const entry = u64(80) + 64 * i;
+    const [dtype, rank] = [u32(entry + 8), u32(entry + 12)];
+    let rows = 1;
+    for (let d = 0; d < rank - 1; ++d) rows *= u32(entry + 16 + 4 * d);
+    const [payload, scales] = [u64(entry + 32), u64(entry + 48)];
+    return [[payload, payload + u64(entry + 40)], [scales, scales + (dtype === 2 ? 4 * rows : 0)]];
+  });
+}
+
 test('what was verified can be read: base, adapted model, tensors, survival', async () => {
   const bundle = takeBundle();
   const server = await serve(bundle);
@@ -79,6 +94,17 @@ test('what was verified can be read: base, adapted model, tensors, survival', as
   const preferred = document.stacks.find((stack) => stack.id === document.preferred) ?? document.stacks[0];
   assert.equal(sha256(await assembly.model('adapted')), preferred.expected_output.digest);
   assert.deepEqual(await assembly.tensors(), native('inspect', path.join(bundle, model)).result.tensors);
+  for (const which of ['base', 'adapted']) {
+    const file = await assembly.model(which);
+    const entries = directory(file);
+    assert.equal(entries.length, (await assembly.tensors()).length);
+    for (const [i, { name }] of (await assembly.tensors()).entries()) {
+      const tensor = await assembly.tensor(name, which);
+      const [payload, scales] = entries[i];
+      assert.deepEqual(tensor, { payload: file.slice(...payload), scales: file.slice(...scales) });
+    }
+  }
+  assert.equal(await assembly.tensor('none'), null);
   const survival = await assembly.survival();
   const dryRun = native('apply', path.join(bundle, model), path.join(bundle, 'adapters'), '--dry-run');
   assert.deepEqual(survival.tensors.map(withoutDecibels), dryRun.result.tensors.map(withoutDecibels));
@@ -131,7 +157,8 @@ test('another registry than the pinned one opens nothing further', async () => {
 
 test('a pin that is no digest is refused before anything is asked for', async () => {
   const right = sha256('x');
-  for (const options of [{ registryDigest: 'sha256:1' }, { registryDigest: 7 }, { registrydigest: right }]) {
+  const wrong = ['sha256:1', '', 'sha256:', right.toUpperCase(), 7];
+  for (const options of [...wrong.map((registryDigest) => ({ registryDigest })), { registrydigest: right }]) {
     const result = await verifyServed(takeBundle(), options);
     assert.deepEqual(result.log, []);
     assert.deepEqual(result.codes, ['usage_error']);
@@ -389,6 +416,30 @@ test('a source of one\'s own: files, missing ones, ones that fail', async () => 
     }),
   );
   assert.deepEqual(failing.codes, ['file_unreadable']);
+});
+
+test('a source that lists its files learns which of them nothing leads to', async () => {
+  const bundle = takeBundle();
+  const list = () => readdirSync(bundle, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => path.relative(bundle, path.join(entry.path, entry.name)));
+  const verify = (options = {}) =>
+    follow(adapt.Assembly.open('', { open: fromFolder(bundle), list: list(), ...options }));
+  assert.deepEqual((await verify()).report, native('verify', bundle));
+  writeFileSync(path.join(bundle, 'left over'), 'x');
+  writeFileSync(path.join(bundle, 'evidence', 'ü.json'), '{}');
+  const { report, codes } = await verify();
+  assert.deepEqual(codes, ['unlisted_file', 'unlisted_file']);
+  assert.deepEqual(report, native('verify', bundle));
+  assert.deepEqual((await verify({ strict: true })).report, native('verify', bundle, '--strict'));
+  change(bundle, registry, () => Buffer.from('{}'));
+  assert.deepEqual((await verify()).report, native('verify', bundle));
+});
+
+test('how long to wait is a number of milliseconds', () => {
+  for (const patience of [0, -1, NaN, Infinity, 2 ** 31, '']) {
+    assert.throws(() => adapt.Assembly.open('', { open: fromFolder('.'), patience }), RangeError);
+  }
 });
 
 test('a source that does not say how large a file is', async () => {

@@ -47,7 +47,9 @@ for (const [build, simd] of Object.entries(builds)) {
         }
       }
       await compareApplication(model, packages, { strengths: [0.3, -1.7, 2e-3] });
-      await compareApplication(model, packages.slice(0, 1), { outputDtype: 'f32' });
+      for (const outputDtype of ['keep', 'q8_0', 'f32']) {
+        await compareApplication(model, packages.slice(0, 1), { outputDtype });
+      }
       adapt.configure({});
     });
   }
@@ -97,6 +99,17 @@ test('bytes of any kind: parts of larger arrays, none at all', async () => {
   assert.ok(larger.subarray(10, 10 + bytes.length).every((byte, i) => byte === bytes[i]));
   const empty = await adapt.validate(new Uint8Array(0));
   assert.deepEqual(empty.findings.map((f) => f.code), ['truncated']);
+});
+
+test('what is no array of bytes is refused', async () => {
+  const bytes = read(packages[0]);
+  const others = [bytes.buffer, new Uint16Array(8), new DataView(new ArrayBuffer(8)), [1, 2], 'text', null];
+  for (const other of others) {
+    await assert.rejects(adapt.validate(other), TypeError);
+    await assert.rejects(adapt.inspect(other), TypeError);
+    await assert.rejects(adapt.applyStack(read(models[0]), [other]), TypeError);
+    await assert.rejects(adapt.applyStack(other, [bytes]), TypeError);
+  }
 });
 
 test('a signal cancels', async () => {

@@ -1,5 +1,5 @@
 // The native side of speed.js: writes models and adapters, applies them in memory on one thread,
-// and prints how long that takes.
+// and prints how long that takes. With a size, only one model and its adapter are written.
 
 #include <algorithm>
 #include <cstdio>
@@ -18,8 +18,6 @@
 namespace {
 
 using namespace trlm::adapt;
-
-constexpr std::uint64_t model_bytes = std::uint64_t{32} << 20;
 
 template <class T>
 T taken(Result<T> result) {
@@ -47,18 +45,29 @@ double fastest(const ApplyPlan& plan, const ApplyOptions& options) {
     return best;
 }
 
-void time_one(const std::string& folder, Dtype dtype, PackageKind kind, const std::string& target) {
+/// A random model and an adapter for all of its matrices.
+struct Pair {
+    std::string model_path;
+    std::string package_path;
+    MappedFile model_file;
+};
+
+Pair write_pair(const std::string& folder, std::uint64_t mebibytes, Dtype dtype, PackageKind kind) {
     const std::string model_path = folder + "/" + std::string(to_string(dtype)) + ".slm";
     const std::string package_path = model_path + "." + std::string(to_string(kind));
-    expect(
-        bench::write_random_model(model_path, *bench::shape_of_size(model_bytes, dtype), dtype, 1));
-    const MappedFile model_file = taken(MappedFile::open(model_path));
-    const Model model = taken(read_model(model_file.bytes()));
+    const auto shape = *bench::shape_of_size(mebibytes << 20, dtype);
+    expect(bench::write_random_model(model_path, shape, dtype, 1));
+    MappedFile model_file = taken(MappedFile::open(model_path));
     bench::AdapterSpec spec;
     spec.kind = kind;
     spec.seed = 2;
-    expect(bench::write_random_adapter(package_path, model, spec));
-    const MappedFile package_file = taken(MappedFile::open(package_path));
+    expect(bench::write_random_adapter(package_path, taken(read_model(model_file.bytes())), spec));
+    return {model_path, package_path, std::move(model_file)};
+}
+
+void time_one(const Pair& pair, const std::string& target) {
+    const Model model = taken(read_model(pair.model_file.bytes()));
+    const MappedFile package_file = taken(MappedFile::open(pair.package_path));
     const Package package = taken(read_package(package_file.bytes()));
     StackMember member;
     member.package = &package;
@@ -68,21 +77,28 @@ void time_one(const std::string& folder, Dtype dtype, PackageKind kind, const st
     const double plain = fastest(plan, options);
     options.survival = true;
     const double measured = fastest(plan, options);
-    std::printf("%s %s %.9f %.9f\n", model_path.c_str(), package_path.c_str(), plain, measured);
+    std::printf("%s %s %.9f %.9f\n", pair.model_path.c_str(), pair.package_path.c_str(), plain,
+                measured);
 }
 
 }  // namespace
 
 int main(int count, char** values) {
-    if (count != 3) {
-        std::fprintf(stderr, "usage: wasm_speed FOLDER TARGET\n");
+    if (count != 3 && count != 4) {
+        std::fprintf(stderr, "usage: wasm_speed FOLDER TARGET [MIB]\n");
         return 2;
     }
     expect(check_simd_target(values[2]));
+    if (count == 4) {
+        const std::uint64_t mebibytes = std::strtoull(values[3], nullptr, 10);
+        const Pair pair = write_pair(values[1], mebibytes, Dtype::f32, PackageKind::sparse);
+        std::printf("%s %s\n", pair.model_path.c_str(), pair.package_path.c_str());
+        return 0;
+    }
     for (const Dtype dtype : {Dtype::f32, Dtype::q8_0, Dtype::q4_0}) {
         for (const PackageKind kind :
              {PackageKind::dense, PackageKind::sparse, PackageKind::low_rank}) {
-            time_one(values[1], dtype, kind, values[2]);
+            time_one(write_pair(values[1], 32, dtype, kind), values[2]);
         }
     }
     return 0;

@@ -154,10 +154,15 @@ public:
     /// The registry, once gate 1 has read it; nullptr otherwise.
     [[nodiscard]] const Registry* registry() const noexcept;
 
-    /// Files that lie in the bundle for a reason: the registry, what its entries name, and the
-    /// modules of the chosen entry's plan. Ascending; empty where there is no plan to tell.
-    /// `out_of_memory`.
-    [[nodiscard]] Result<std::vector<std::string>> known_files() const;
+    /// Whether `list` has anything to tell: every gate has been judged, and there is a plan to tell
+    /// by.
+    [[nodiscard]] bool can_judge_list() const noexcept;
+
+    /// The names of all files of the bundle, from a host that can list them. Those that no entry of
+    /// the registry leads to become `unlisted_file`. While there may be any, the module plans of
+    /// other entries are wanted, for gate 2; what is wrong with such a plan is no finding.
+    /// O(files log files).
+    void list(const std::vector<std::string>& files);
 
 private:
     class [[gnu::visibility("hidden")]] Machine;
@@ -166,8 +171,7 @@ private:
     std::unique_ptr<Machine> machine_;
 };
 
-/// All gates over a source. Where the source can list its files, those that no entry leads to are
-/// `unlisted_file`; to tell, the module plans of other entries are read when every gate is done.
+/// All gates over a source, and its list of files, where it has one.
 [[nodiscard]] ChainReport verify(Source& source, const ChainOptions& options = {});
 
 }  // namespace trlm::adapt
