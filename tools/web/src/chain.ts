@@ -71,7 +71,8 @@ export const nodeHeight = 30;
 
 /** Columns by depth where there is room for them; otherwise an indented list. */
 export function layoutOf(root: ChainNode, room: number): Layout {
-    return room >= 660 ? inColumns(root) : asList(root, room);
+    // With less the columns' names would be too small to read.
+    return room >= 760 ? inColumns(root) : asList(root, room);
 }
 
 function inColumns(root: ChainNode): Layout {

@@ -1,6 +1,6 @@
 // The twelve gates as docs/receipts.md has them: their order, and which of them each one needs.
 
-import type { GateStatus } from 'trlm-adapt-wasm';
+import type { Run } from './run.ts';
 
 export interface Gate {
     readonly name: string;
@@ -65,7 +65,9 @@ export const parts: readonly Part[] = [
 ];
 
 /** A part is loaded only when every gate that it depends on has passed. */
-export function stateOf(part: Part, statuses: ReadonlyMap<string, GateStatus>): PartState {
+export function stateOf(part: Part, run: Run): PartState {
+    if (run.stopped !== null) return 'not-loaded';
+    const { statuses } = run;
     const needed = [...closure(part.gates)].map((name) => statuses.get(name) ?? 'pending');
     if (needed.some((status) => status === 'failed' || status === 'blocked')) return 'not-loaded';
     if (needed.some((status) => status === 'pending')) return 'waiting';

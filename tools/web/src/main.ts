@@ -1,7 +1,7 @@
 // Opens a bundle and shows what the core finds. The page chooses nothing and judges nothing: which
 // file is fetched next, and whether it is right, is the core's business.
 
-import { Assembly, version, type OpenOptions } from 'trlm-adapt-wasm';
+import { Assembly, version, type OpenOptions, type Report } from 'trlm-adapt-wasm';
 
 import { part } from './dom.ts';
 import { chosenFolder, droppedFolder, opener, type Folder } from './folder.ts';
@@ -22,7 +22,12 @@ const address = part('address', HTMLInputElement);
 const folderInput = part('folder', HTMLInputElement);
 const openButton = part('open', HTMLButtonElement);
 const stopButton = part('stop', HTMLButtonElement);
+const timeout = part('timeout', HTMLInputElement);
+const choices = part('choices', HTMLDetailsElement);
 const problem = part('open-error', HTMLElement);
+
+/** The exit code of what was asked for wrongly. */
+const usageError = 2;
 
 let assembly: Assembly | null = null;
 let run: Run | null = null;
@@ -40,7 +45,7 @@ function choose(path: string): void {
     if (!run) return;
     graph.select(path);
     inspector.choose(path, run);
-    part('inspector', HTMLElement).scrollIntoView({ block: 'nearest', behavior: 'smooth' });
+    part('inspector', HTMLElement).scrollIntoView({ block: 'nearest' });
 }
 
 function complain(message: string | null): void {
@@ -51,18 +56,19 @@ function complain(message: string | null): void {
 function options(): OpenOptions {
     const digest = part('registry-digest', HTMLInputElement).value.trim();
     const entry = part('entry', HTMLInputElement).value.trim();
+    const seconds = timeout.valueAsNumber;
     return {
         ...(digest && { registryDigest: digest }),
         ...(entry && { entry }),
         allowWeakDigests: part('weak', HTMLInputElement).checked,
-        patience: 1000 * part('timeout', HTMLInputElement).valueAsNumber,
+        ...(Number.isFinite(seconds) && { patience: 1000 * seconds }),
     };
 }
 
-function draw(stopped: string | null = null): void {
+function draw(): void {
     if (!run) return;
-    verdict.show(run, stopped);
-    gatesView.show(run, stopped !== null);
+    verdict.show(run);
+    gatesView.show(run);
     findings.show(run);
     graph.show(run);
     inspector.show(run);
@@ -75,22 +81,46 @@ function drawSoon(): void {
     scheduled = true;
     requestAnimationFrame(() => {
         scheduled = false;
-        draw(run?.stopped ?? null);
+        draw();
     });
 }
 
-async function follow(opened: Assembly, name: string): Promise<void> {
+/** The page as it was before a bundle was opened. */
+function clear(): void {
     assembly?.close();
-    assembly = opened;
-    const mine = new Run(name);
-    run = mine;
+    assembly = null;
+    run = null;
     complain(null);
     inspector.clear();
     tensors.clear();
     text.clear();
     report.clear();
-    openButton.disabled = true;
-    stopButton.hidden = false;
+    for (const id of ['verdict', 'findings', 'gates', 'chain']) part(id, HTMLElement).hidden = true;
+    delete document.body.dataset['run'];
+}
+
+/** What was asked for is not opened, and what was open is not what was asked for. */
+function refuse(message: string): void {
+    clear();
+    offerStop(false);
+    complain(message);
+}
+
+/** Either button may go while it has the focus: the other has it then. */
+function offerStop(offered: boolean): void {
+    const [gone, there] = offered ? [openButton, stopButton] : [stopButton, openButton];
+    const hadFocus = document.activeElement === gone;
+    openButton.disabled = offered;
+    stopButton.hidden = !offered;
+    if (hadFocus) there.focus();
+}
+
+async function follow(opened: Assembly, name: string): Promise<void> {
+    clear();
+    assembly = opened;
+    const mine = new Run(name);
+    run = mine;
+    offerStop(true);
     document.body.dataset['run'] = 'running';
     draw();
     try {
@@ -105,15 +135,21 @@ async function follow(opened: Assembly, name: string): Promise<void> {
         mine.stopped ??= failure instanceof Error ? failure.message : String(failure);
     }
     if (run !== mine) return;
-    draw(mine.stopped);
+    offerStop(false);
+    if (mine.report?.exit_code === usageError && mine.files.size === 0) return refuseOptions(mine.report);
+    draw();
     if (mine.report !== null) report.show(mine.report);
     if (mine.report?.exit_code === 0) {
-        await showModel(opened).catch((failure: unknown) => complain(String(failure)));
+        // Another bundle may have been opened meanwhile.
+        await showModel(opened).catch((failure: unknown) => run === mine && complain(String(failure)));
     }
-    if (run !== mine) return;
-    openButton.disabled = false;
-    stopButton.hidden = true;
-    document.body.dataset['run'] = 'done';
+    if (run === mine) document.body.dataset['run'] = 'done';
+}
+
+/** No bundle was looked at: the options were not understood. */
+function refuseOptions(refusal: Report): void {
+    refuse(refusal.findings.map((finding) => finding.message).join('\n'));
+    choices.open = true;
 }
 
 /** Only what has passed every gate is shown or run. */
@@ -126,10 +162,19 @@ async function showModel(opened: Assembly): Promise<void> {
 }
 
 function openAddress(): void {
+    if (!URL.canParse(address.value, document.baseURI)) {
+        refuse(`${address.value} is no address. One on this site is, for example, whale/`);
+        return;
+    }
     const url = new URL(address.value, document.baseURI);
+    if (url.protocol !== 'http:' && url.protocol !== 'https:') {
+        refuse(`Addresses that begin with ${url.protocol} are not opened. Give one on this site, or drop ` +
+               'the folder here.');
+        return;
+    }
     if (url.origin !== location.origin) {
-        complain(`${url.origin} is another site. This page asks no other server for anything: open ` +
-                 'the bundle where it lies, or download its folder and drop it here.');
+        refuse(`${url.origin} is another site. This page asks no other server for anything: open ` +
+               'the bundle where it lies, or download its folder and drop it here.');
         return;
     }
     if (!url.pathname.endsWith('/')) url.pathname += '/';
@@ -137,7 +182,9 @@ function openAddress(): void {
 }
 
 function openFolder(folder: Folder): void {
-    void follow(Assembly.open('', { ...options(), open: opener(folder) }), folder.name);
+    if (!timeout.reportValidity()) return;
+    const list = [...folder.files.keys()];
+    void follow(Assembly.open('', { ...options(), open: opener(folder), list }), folder.name);
 }
 
 function acceptDrops(): void {
@@ -171,6 +218,8 @@ folderInput.addEventListener('change', () => {
     if (folderInput.files?.length) openFolder(chosenFolder(folderInput.files));
     folderInput.value = '';
 });
+// A field that is refused has to be seen.
+form.addEventListener('invalid', () => { choices.open = true; }, true);
 stopButton.addEventListener('click', () => {
     if (run) run.stopped = 'You stopped it.';
     assembly?.close();

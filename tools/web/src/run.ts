@@ -4,6 +4,7 @@
 import type { AssemblyEvent, Budget, Finding, GateStatus, Report } from 'trlm-adapt-wasm';
 
 import { gates } from './gates.ts';
+import type { Shown } from './view/status.ts';
 
 export interface FileRecord {
     readonly path: string;
@@ -34,7 +35,7 @@ export class Run {
     }));
     readonly files = new Map<string, FileRecord>();
     report: Report | null = null;
-    /** Why it ended before every gate was judged. */
+    /** Why it ended before every gate was judged: what the core held is gone. */
     stopped: string | null = null;
 
     constructor(readonly source: string) {}
@@ -57,6 +58,13 @@ export class Run {
     /** The gate that is being judged: they come in their order. */
     get current(): GateRecord | null {
         return this.report ? null : (this.gates.find((gate) => gate.status === 'pending') ?? null);
+    }
+
+    /** A gate's status, and what it means for one that is not judged. */
+    shown(gate: GateRecord): Shown {
+        if (gate.status !== 'pending') return gate.status;
+        if (this.stopped !== null) return 'unjudged';
+        return gate === this.current ? 'running' : 'pending';
     }
 
     add(event: AssemblyEvent): void {
@@ -90,7 +98,7 @@ export class Run {
                 break;
             }
             case 'done':
-                this.report = event.report;
+                if (this.stopped === null) this.report = event.report;
                 break;
         }
     }

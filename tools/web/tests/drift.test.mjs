@@ -275,6 +275,113 @@ test('stopped on the way: nothing more is asked for', async () => {
     assert.equal(server.asked.length, asked);
     assert.ok(server.entry(evidence[3]).cut);
     assert.ok(!server.asked.includes(family));
+    // What the core held is gone with it, and no gate will be judged any more.
+    assert.deepEqual(new Set(Object.values(await visit.parts())), new Set(['not-loaded']));
+    const words = await visit.page.locator('.gate-word').allInnerTexts();
+    assert.deepEqual(words, [...Array(5).fill('passed'), ...Array(7).fill('not judged')]);
+    assert.equal(await visit.page.locator('.running').count(), 0);
+    await visit.page.locator(`#chain-graph [data-key="${registry}"]`).click();
+    assert.match(await visit.page.locator('#inspector').innerText(), /contents are gone/);
+    await visit.end();
+});
+
+test('another bundle, opened the moment the first was judged', async () => {
+    server.serve(whale.files);
+    const visit = await Visit.begin(browser, server);
+    await visit.load();
+    await visit.page.fill('#address', 'bundle/');
+    await visit.page.evaluate(() => {
+        const verdict = document.getElementById('verdict');
+        const observer = new MutationObserver(() => {
+            if (verdict.dataset.verdict !== 'passed') return;
+            observer.disconnect();
+            document.getElementById('open-form').requestSubmit();
+        });
+        observer.observe(verdict, { attributes: true });
+    });
+    await visit.page.click('#open');
+    while (server.asked.length < 44) await new Promise((resolve) => setTimeout(resolve, 20));
+    await visit.done();
+    assert.ok(await visit.page.locator('#open-error').isHidden());
+    assert.deepEqual(await visit.statuses(), statusesWhen([], needs));
+    await visit.end();
+});
+
+test('while a file comes: it is told so, and nothing loses the focus', async () => {
+    server.serve(whale.files, { [packages[2]]: faults.slow(40, 60) });
+    const visit = await Visit.begin(browser, server);
+    await visit.load();
+    const { page } = visit;
+    await page.fill('#address', 'bundle/');
+    await page.locator('#open').focus();
+    await page.keyboard.press('Enter');
+    assert.equal(await page.evaluate(() => document.activeElement.id), 'stop');
+    const line = page.locator('[data-gate=adapter-artifacts] .gate-files li', { hasText: packages[2] });
+    await line.waitFor({ state: 'attached' });
+    await page.locator('[data-gate=adapter-artifacts] summary').click();
+    await line.locator('button').click();
+    const received = async () => Number(/^([\d,]+)/.exec(await line.locator('.muted').innerText())[1].replaceAll(',', ''));
+    const before = await received();
+    assert.match(await page.locator('#inspector').innerText(), /working[^]*SHA-256\s+not yet/);
+    assert.equal(await page.locator('#inspector [role=status]').innerText(), `${packages[2]}: working`);
+    while (await received() === before) await page.waitForTimeout(20);
+    assert.equal(await page.evaluate(() => document.activeElement.textContent), packages[2]);
+    await visit.done();
+    assert.match(await page.locator('#inspector').innerText(), /passed[^]*SHA-256\s+sha256:/);
+    await visit.end();
+});
+
+test('an address that is none, and one that is not opened', async () => {
+    server.serve(whale.files);
+    const visit = await Visit.begin(browser, server);
+    const refused = {
+        'http://': /is no address/, 'http://[': /is no address/,
+        'javascript:alert(1)': /begin with javascript:/, 'data:text/plain,x': /begin with data:/,
+        'file:///etc/': /begin with file:/, 'about:blank': /begin with about:/,
+    };
+    for (const [address, why] of Object.entries(refused)) {
+        await visit.open();
+        assert.equal(server.asked.length, 22);
+        await visit.page.fill('#address', address);
+        await visit.page.click('#open');
+        assert.match(await visit.page.locator('#open-error').innerText(), why);
+        // What was open is not what was asked for.
+        assert.ok(await visit.page.locator('#verdict').isHidden());
+        assert.equal(await visit.page.locator('#report').filter({ visible: true }).count(), 0);
+        assert.equal(server.asked.length, 22);
+        server.serve(whale.files);
+    }
+    await visit.load(`?bundle=${encodeURIComponent('http://')}`);
+    assert.match(await visit.page.locator('#open-error').innerText(), /is no address/);
+    assert.deepEqual(server.asked, []);
+    await visit.end();
+});
+
+test('options that are not understood: no bundle is judged', async () => {
+    server.serve(whale.files);
+    const visit = await Visit.begin(browser, server);
+    await visit.load();
+    const { page } = visit;
+    await page.fill('#address', 'bundle/');
+    await page.locator('.opener summary').click();
+    await page.fill('#registry-digest', 'garbage');
+    await page.locator('.opener summary').click();
+    await page.click('#open');
+    await page.getByText('registryDigest garbage: expected sha256:').waitFor();
+    assert.ok(await page.locator('#registry-digest').isVisible());
+    assert.ok(await page.locator('#verdict').isHidden());
+    await page.fill('#registry-digest', '');
+    // A number that is out of range is seen where it stands; none at all is the usual one.
+    await page.fill('#timeout', '0');
+    await page.locator('.opener summary').click();
+    await page.click('#open');
+    assert.ok(await page.locator('#timeout').isVisible());
+    assert.equal(await page.evaluate(() => document.activeElement.id), 'timeout');
+    assert.deepEqual(server.asked, []);
+    await page.fill('#timeout', '');
+    await page.click('#open');
+    await visit.done();
+    assert.deepEqual(await visit.statuses(), statusesWhen([], needs));
     await visit.end();
 });
 

@@ -1,7 +1,7 @@
 // The whale bundle, from its registry to the text that the adapted model writes.
 
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -96,6 +96,18 @@ test('the heat map has the figures of the survival report', async () => {
     await page.getByRole('button', { name: 'Size of the change' }).click();
     await page.locator('#tensors .heat-cell button').nth(2).focus();
     assert.match(await page.locator('.heat-detail').innerText(), /^layers\.0\.wk\.weight, q8_0, 128 × 128: 16,377 of 16,384/);
+    // One stop for the Tab key, arrows from there.
+    assert.equal(await page.locator('#tensors .heat-cell button[tabindex="0"]').count(), 1);
+    const at = async (key) => {
+        await page.keyboard.press(key);
+        return /^\S+(?=,)/.exec(await page.locator('.heat-detail').innerText())[0];
+    };
+    assert.equal(await at('ArrowRight'), 'layers.0.wv.weight');
+    assert.equal(await at('ArrowDown'), 'layers.1.wv.weight');
+    assert.equal(await at('ArrowLeft'), 'layers.1.wk.weight');
+    assert.equal(await at('ArrowUp'), 'layers.0.wk.weight');
+    assert.equal(await at('Home'), 'layers.0.attn_norm.weight');
+    assert.equal(await page.locator('#tensors .heat-cell button[tabindex="0"]').count(), 1);
 });
 
 test('the models write, each its own text, the same each time', async () => {
@@ -146,6 +158,38 @@ test('a folder that is dropped: no request at all, and the same report', async (
     });
     assert.equal(await visit.page.locator('body.dropping').count(), 0);
     await passesWithoutRequests();
+});
+
+test('a folder with a file that nothing leads to: found, as by the tool', async (context) => {
+    const folder = folderOfWhale(context);
+    writeFileSync(join(folder, 'left over'), 'x');
+    await visit.load();
+    server.serve(new Map());
+    await visit.page.setInputFiles('#folder', folder);
+    await visit.done();
+    assert.deepEqual((await visit.findings()).map(({ code, file }) => [code, file]), [['unlisted_file', 'left over']]);
+    assert.equal(await visit.report(), tool('verify', folder, '--json'));
+    assert.deepEqual(await visit.statuses(), statusesWhen([], needs));
+});
+
+test('a bundle without adapters: there is nothing to compare', async (context) => {
+    const folder = mkdtempSync(join(tmpdir(), 'trlm-web-'));
+    context.after(() => rmSync(folder, { recursive: true }));
+    const data = join(repository, 'examples/data');
+    const { adapters, stacks, ...recipe } = JSON.parse(readFileSync(join(data, 'whale.recipe.json'), 'utf8'));
+    writeFileSync(join(folder, 'recipe.json'), JSON.stringify({ ...recipe, model: join(data, recipe.model) }));
+    const bundle = join(folder, 'bundle');
+    tool('bundle', 'create', join(folder, 'recipe.json'), '-o', bundle);
+    await visit.load();
+    await visit.page.setInputFiles('#folder', bundle);
+    await visit.done();
+    assert.equal(await visit.report(), tool('verify', bundle, '--json'));
+    assert.equal((await visit.parts())['Adapters'], 'none');
+    assert.equal(await visit.page.locator('#text-heading').innerText(), 'What the model writes');
+    assert.equal(await visit.page.locator('.writer').count(), 1);
+    assert.match(await visit.page.locator('#tensors').innerText(), /^The model's tensors\s+No adapter is applied: all 39/);
+    assert.equal(await visit.page.locator('#tensors button').count(), 0);
+    await visit.picture('no-adapters');
 });
 
 test('a file that is dropped is no bundle', async (context) => {

@@ -14,6 +14,8 @@ const looks = {
     'dark': { colorScheme: 'dark' },
     'phone-light': { colorScheme: 'light', viewport: { width: 390, height: 844 } },
     'phone-dark': { colorScheme: 'dark', viewport: { width: 390, height: 844 } },
+    'narrow': { colorScheme: 'light', viewport: { width: 320, height: 640 } },
+    'tablet': { colorScheme: 'dark', viewport: { width: 768, height: 1024 } },
     'failed-light': { colorScheme: 'light', change: (bundle) => bundle.flipBit(model, 7000) },
     'failed-dark': { colorScheme: 'dark', change: (bundle) => bundle.flipBit(packages[0], 7000) },
     'failed-phone': { colorScheme: 'light', viewport: { width: 390, height: 844 },
@@ -84,6 +86,10 @@ for (const [name, { change, ...options }] of Object.entries(looks)) {
         const { inner, needed } = await page.evaluate(() =>
             ({ inner: innerWidth, needed: document.documentElement.scrollWidth }));
         assert.ok(needed <= inner, `nothing is cut off: ${needed} of ${inner} wide`);
+        const names = await page.locator('#chain-graph text').evaluateAll((texts) => texts.map((text) =>
+            text.getScreenCTM().a * parseFloat(getComputedStyle(text).fontSize)));
+        assert.ok(Math.min(...names) >= 10.5, `names of ${Math.min(...names)} px are too small`);
+        assert.equal(await page.evaluate(() => getComputedStyle(document.documentElement).scrollBehavior), 'auto');
         await visit.end();
     });
 }

@@ -117,7 +117,7 @@ export class Visit {
     /** Lets the models write, and waits until they have. */
     async write() {
         await this.page.click('#write');
-        await this.page.waitForFunction(() => !document.getElementById('write').disabled);
+        await this.page.waitForFunction(() => document.getElementById('write').ariaDisabled !== 'true');
     }
 
     /** Drags a file or folder of this machine over the page and lets it fall; `over` looks in between. */

@@ -18,6 +18,9 @@ class Row {
     private readonly meter = element('div', { class: 'meter', hidden: true }, element('i'));
     private readonly files = element('ul', { class: 'gate-files' });
     private readonly details: HTMLDetailsElement;
+    private record: GateRecord | null = null;
+    private readonly lines = new Map<string, FileLine>();
+    private notes: readonly HTMLElement[] = [];
     private shown = '';
 
     constructor(private readonly gate: Gate, number: number, private readonly choose: Choose) {
@@ -33,7 +36,8 @@ class Row {
         this.item = element('li', { 'data-gate': gate.name }, this.details, this.meter);
     }
 
-    show(record: GateRecord, status: Shown): void {
+    show(run: Run, record: GateRecord): void {
+        const status = run.shown(record);
         if (this.item.dataset['status'] !== status) {
             this.item.dataset['status'] = status;
             this.icon.replaceChildren(statusIcon(status, 22));
@@ -55,36 +59,63 @@ class Row {
         this.meter.hidden = record.files.length === 0;
         const share = allowed > 0 ? Math.min(1, received / allowed) : 0;
         (this.meter.firstElementChild as HTMLElement).style.setProperty('--share', String(share));
-        this.showFiles(record);
+        this.showFiles(run, record);
     }
 
-    private showFiles(record: GateRecord): void {
-        const state = JSON.stringify([record.files, record.findings.length, record.status]);
-        if (state === this.shown) return;
+    /** Lines stay where they are while their file comes: one of them may have the focus. */
+    private showFiles(run: Run, record: GateRecord): void {
+        const state = JSON.stringify([record.files, record.findings.length, run.shown(record)]);
+        if (record === this.record && state === this.shown) return;
         this.shown = state;
-        const lines = record.files.map((file) => this.fileLine(file));
-        const needed = this.gate.needs.join(' and ');
-        if (lines.length === 0) {
-            lines.push(element('li', { class: 'muted' },
-                record.status === 'blocked' ? `Nothing was asked for: ${needed} did not pass.`
-                : record.status === 'not-applicable' ? 'This bundle has no adapter family.'
-                : 'Needs no file of its own.'));
+        if (record !== this.record) {
+            this.record = record;
+            this.lines.clear();
+            this.files.replaceChildren();
         }
-        for (const finding of record.findings) {
-            lines.push(element('li', { class: finding.severity }, `${finding.code}: ${finding.message}`));
+        this.notes.forEach((note) => note.remove());
+        for (const file of record.files) {
+            const line = this.lines.get(file.path) ?? new FileLine(file, this.choose);
+            if (!this.lines.has(file.path)) this.files.append(line.item);
+            this.lines.set(file.path, line);
+            line.show(file);
         }
-        this.files.replaceChildren(...lines);
+        this.notes = this.notesOn(run, record);
+        this.files.append(...this.notes);
     }
 
-    private fileLine(file: FileRecord): HTMLLIElement {
+    private notesOn(run: Run, record: GateRecord): HTMLElement[] {
+        const findings = record.findings.map((finding) =>
+            element('li', { class: finding.severity }, `${finding.code}: ${finding.message}`));
+        if (record.files.length > 0) return findings;
+        const why: Partial<Record<Shown, string>> = {
+            'blocked': `Nothing was asked for: ${this.gate.needs.join(' and ')} did not pass.`,
+            'not-applicable': 'This bundle has no adapter family.',
+            'unjudged': 'Nothing was asked for: the bundle was closed before.',
+        };
+        return [element('li', { class: 'muted' }, why[run.shown(record)] ?? 'Needs no file of its own.'),
+                ...findings];
+    }
+}
+
+/** A file of a gate: what was asked for, what came. */
+class FileLine {
+    readonly item: HTMLLIElement;
+    private readonly amount = element('span', { class: 'muted' });
+    private readonly refusal = element('span', { class: 'error', hidden: true });
+
+    constructor(file: FileRecord, choose: Choose) {
         const opener = element('button', { type: 'button', class: 'path' }, file.path);
-        opener.addEventListener('click', () => this.choose(file.path));
+        opener.addEventListener('click', () => choose(file.path));
+        this.item = element('li', {}, opener, this.amount, this.refusal);
+    }
+
+    show(file: FileRecord): void {
         const budget = file.planned !== null ? `of ${bytesText(file.planned)}`
                                              : `of at most ${bytesText(file.most)}`;
-        return element('li', {}, opener,
-            element('span', { class: 'muted' }, `${grouped(file.received)} ${budget}` +
-                (file.milliseconds === null ? '' : `, ${duration(file.milliseconds)}`)),
-            file.refused === null ? null : element('span', { class: 'error' }, file.refused));
+        this.amount.textContent = `${grouped(file.received)} ${budget}` +
+            (file.milliseconds === null ? '' : `, ${duration(file.milliseconds)}`);
+        this.refusal.hidden = file.refused === null;
+        this.refusal.textContent = file.refused;
     }
 }
 
@@ -98,10 +129,9 @@ export class GatesView {
         this.list.replaceChildren(...this.rows.map((row) => row.item));
     }
 
-    show(run: Run, stopped: boolean): void {
+    show(run: Run): void {
         this.section.hidden = false;
-        run.gates.forEach((gate, i) =>
-            this.rows[i]?.show(gate, gate === run.current && !stopped ? 'running' : gate.status));
+        run.gates.forEach((gate, i) => this.rows[i]?.show(run, gate));
     }
 
     /** For the live region: the gate that was judged last. */

@@ -72,7 +72,8 @@ export class GraphView {
         const status = statusOf(run, file?.path ?? null, gate);
         const title = gates.find((each) => each.name === gate)?.title ?? gate;
         const label = file ? fileName(file.path) : title.toLowerCase();
-        const word = file ? words[status] : status === 'blocked' ? 'not asked for' : 'not asked for yet';
+        const never = status === 'blocked' || status === 'unjudged';
+        const word = file ? words[status] : never ? 'not asked for' : 'not asked for yet';
         const node = svg('g', { class: `node ${status}${file ? '' : ' promise'}`,
                                 transform: `translate(${place.x} ${place.y})`,
                                 'data-key': key, 'aria-label': `${label}, ${title}: ${word}`,
@@ -116,11 +117,12 @@ export class GraphView {
 /** Of a file: what its gate says, but only a file that a finding names has failed by itself. */
 export function statusOf(run: Run, path: string | null, gate: string): Shown {
     const record = run.gate(gate);
-    if (path === null) return record.status;
+    if (path === null) return record.status === 'pending' && run.stopped !== null ? 'unjudged' : record.status;
     const file = run.files.get(path);
     const named = run.findings.some((finding) => finding.severity === 'error' && finding.file === path);
     if (named || file?.refused) return 'failed';
     if (record.status === 'passed' || record.status === 'failed') return 'passed';
+    if (run.stopped !== null) return 'unjudged';
     return file?.sha256 ? 'pending' : 'running';
 }
 

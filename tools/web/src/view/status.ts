@@ -4,7 +4,8 @@ import type { GateStatus } from 'trlm-adapt-wasm';
 
 import { svg } from '../dom.ts';
 
-export type Shown = GateStatus | 'running';
+/** `unjudged`: it never will be, as the bundle was closed before. */
+export type Shown = GateStatus | 'running' | 'unjudged';
 
 const outlines: Record<Shown, string> = {
     'pending': 'M8 5.5v2.8l1.8 1.4',
@@ -13,6 +14,7 @@ const outlines: Record<Shown, string> = {
     'failed': 'M5.5 5.5l5 5m0-5l-5 5',
     'blocked': 'M4.2 11.8l7.6-7.6',
     'not-applicable': 'M5 8h6',
+    'unjudged': 'M6.4 5.6v4.8m3.2-4.8v4.8',
 };
 
 export const words: Record<Shown, string> = {
@@ -22,6 +24,7 @@ export const words: Record<Shown, string> = {
     'failed': 'failed',
     'blocked': 'blocked',
     'not-applicable': 'not applicable',
+    'unjudged': 'not judged',
 };
 
 export function statusIcon(status: Shown, size = 18): SVGSVGElement {

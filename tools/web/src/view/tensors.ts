@@ -41,6 +41,7 @@ const metrics: readonly Metric[] = [
 
 export class TensorsView {
     private readonly section = part('tensors', HTMLElement);
+    private readonly heading = part('tensors-heading', HTMLElement);
     private readonly body = part('tensors-body', HTMLElement);
     private tensors: readonly TensorInfo[] = [];
     private survival = new Map<string, SurvivalRow>();
@@ -56,7 +57,15 @@ export class TensorsView {
         this.survival = new Map(survival.filter((tensor) => tensor.touched > 0)
             .map((tensor) => [tensor.name, tensor]));
         this.section.hidden = false;
+        const isTouched = this.survival.size > 0;
+        this.heading.textContent = isTouched ? 'What the adapter changed' : 'The model\'s tensors';
+        if (!isTouched) {
+            this.body.replaceChildren(element('p', { class: 'muted' },
+                `No adapter is applied: all ${count(tensors.length, 'tensor', 'tensors')} are the base's.`));
+            return;
+        }
         const holder = element('div');
+        holder.addEventListener('keydown', (event) => move(holder, event));
         const detail = element('p', { class: 'heat-detail muted', role: 'status' },
                                'Point at a tensor, or choose it, for its figures.');
         const chooser = element('div', { class: 'choices', role: 'group', 'aria-label': 'What is shown' },
@@ -96,9 +105,11 @@ export class TensorsView {
             element('caption', { class: 'visually-hidden' }, 'Tensors outside the layers'),
             element('tbody', {}, ...others.map((tensor) => element('tr', {},
                 element('th', { scope: 'row' }, nameOf(tensor).replace(/\.weight$/, '')), cell(tensor)))));
-        return element('div', {}, title,
-            element('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': 'Heat map' }, table),
+        const map = element('div', {}, title,
+            element('div', { class: 'scroll', role: 'region', 'aria-label': 'Heat map' }, table),
             element('div', { class: 'heat-foot' }, rest, legend(metric.text(low), metric.text(high))));
+        map.querySelector<HTMLElement>('.heat-cell button')?.setAttribute('tabindex', '0');
+        return map;
     }
 
     private cell(tensor: TensorInfo, low: number, high: number, detail: HTMLElement): HTMLTableCellElement {
@@ -106,7 +117,7 @@ export class TensorsView {
         const value = survival === undefined ? null : this.metric.value(survival);
         const text = survival === undefined ? 'untouched'
             : isNumber(value) ? this.metric.text(value) : 'nothing to measure';
-        const button = element('button', { type: 'button', title: `${nameOf(tensor)}: ${text}` },
+        const button = element('button', { type: 'button', tabindex: -1, title: `${nameOf(tensor)}: ${text}` },
             survival === undefined ? '–' : isNumber(value) ? text : '∅');
         const tell = (): void => {
             detail.classList.remove('muted');
@@ -124,6 +135,29 @@ export class TensorsView {
         }
         return made;
     }
+}
+
+/** One stop for the Tab key; arrow keys go from tensor to tensor. */
+function move(holder: HTMLElement, event: KeyboardEvent): void {
+    const cell = (event.target as Element).closest('td');
+    const rows = [...holder.querySelectorAll<HTMLTableRowElement>('tbody tr')];
+    const row = rows.findIndex((each) => each.contains(cell));
+    if (cell === null || row < 0) return;
+    const tensors = [...holder.querySelectorAll<HTMLElement>('.heat-cell button')];
+    const at = tensors.findIndex((each) => cell.contains(each));
+    const beside = (step: number): HTMLElement | undefined => {
+        const cells = rows[row + step]?.cells;
+        return cells?.[Math.min(cell.cellIndex, cells.length - 1)]?.querySelector('button') ?? undefined;
+    };
+    const target = {
+        ArrowRight: tensors[at + 1], ArrowLeft: tensors[at - 1], ArrowDown: beside(1), ArrowUp: beside(-1),
+        Home: tensors[0], End: tensors.at(-1),
+    }[event.key];
+    if (!target) return;
+    tensors[at]?.setAttribute('tabindex', '-1');
+    target.setAttribute('tabindex', '0');
+    target.focus();
+    event.preventDefault();
 }
 
 function isNumber(value: number | null): value is number {

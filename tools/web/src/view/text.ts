@@ -43,6 +43,7 @@ class Writer {
 
 export class TextView {
     private readonly section = part('text', HTMLElement);
+    private readonly heading = part('text-heading', HTMLElement);
     private readonly body = part('text-body', HTMLElement);
     private writers: readonly Writer[] = [];
 
@@ -55,6 +56,7 @@ export class TextView {
 
     show(models: Models, shown: readonly Which[]): void {
         this.clear();
+        this.heading.textContent = shown.includes('adapted') ? 'What the adapter does' : 'What the model writes';
         this.writers = shown.map((which) => new Writer(which, models));
         const prompt = element('input', { id: 'prompt', type: 'text', value: 'In the ', maxlength: 400 });
         const tokens = field('tokens', 120, 1, 400, 1);
@@ -69,11 +71,12 @@ export class TextView {
             button);
         form.addEventListener('submit', (event) => {
             event.preventDefault();
-            button.disabled = true;
+            if (button.ariaDisabled === 'true') return;
+            button.ariaDisabled = 'true';  // and not disabled, which would take the focus from it
             const sampling = { tokens: tokens.valueAsNumber, temperature: temperature.valueAsNumber,
                                seed: seed.valueAsNumber };
             void Promise.all(this.writers.map((writer) => writer.write(prompt.value, sampling)))
-                .finally(() => { button.disabled = false; });
+                .finally(() => { button.ariaDisabled = 'false'; });
         });
         this.body.replaceChildren(form,
             element('div', { class: 'writers' }, ...this.writers.map((writer) => writer.column)));

@@ -25,7 +25,8 @@ export class VerdictView {
     private readonly parts = part('parts', HTMLElement);
     private readonly live = part('live', HTMLElement);
 
-    show(run: Run, stopped: string | null): void {
+    show(run: Run): void {
+        const { stopped } = run;
         this.section.hidden = false;
         const tally = this.tally(run);
         const failed = run.gates.filter((gate) => gate.status === 'failed');
@@ -41,9 +42,9 @@ export class VerdictView {
         }[verdict];
         this.detail.textContent = stopped ?? (over ? `${tally}; ${this.ending(run)}` : tally);
         this.segments.replaceChildren(...run.gates.map((gate) => element('span', {
-            class: gate === run.current && !over ? 'running' : gate.status })));
+            class: run.shown(gate) })));
         this.parts.replaceChildren(...parts.map((each) => {
-            const state = stateOf(each, run.statuses);
+            const state = stateOf(each, run);
             return element('li', { 'data-part': each.title, 'data-state': state },
                 statusIcon(stateIcons[state]),
                 element('span', {}, element('strong', {}, each.title), ' ',
