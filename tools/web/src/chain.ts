@@ -72,11 +72,11 @@ export const nodeHeight = 30;
 /** Columns by depth where there is room for them; otherwise an indented list. */
 export function layoutOf(root: ChainNode, room: number): Layout {
     // With less the columns' names would be too small to read.
-    return room >= 760 ? inColumns(root) : asList(root, room);
+    return room >= 720 ? inColumns(root) : asList(root, room);
 }
 
 function inColumns(root: ChainNode): Layout {
-    const [width, gap, row] = [200, 32, 38];
+    const [width, gap, row] = [196, 22, 38];
     const places: Place[] = [];
     let rows = 0;
     const put = (node: ChainNode, depth: number, parent: Place | null): Place => {
