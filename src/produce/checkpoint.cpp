@@ -297,7 +297,7 @@ struct Checkpoint::Parts {
 /// Opens a checkpoint; findings gather here.
 class CheckpointReader {
 public:
-    explicit CheckpointReader(const std::string& path) {
+    CheckpointReader(const std::string& path, FileReading reading) : reading_(reading) {
         auto [folder, file] = source_path(path);
         folder_ = std::move(folder);
         file_ = std::move(file);
@@ -379,7 +379,7 @@ private:
     }
 
     bool open_shard(const std::string& path) {
-        auto file = MappedFile::open(path);
+        auto file = MappedFile::open(path, reading_);
         if (!file) {
             findings_.append(std::move(file.error()));
             return false;
@@ -548,6 +548,7 @@ private:
         return "the LLaMA shape that config.json describes has no such tensor";
     }
 
+    FileReading reading_;
     std::string folder_;
     std::string file_;  // the one that was named, where it was
     std::string configuration_path_;
@@ -564,8 +565,8 @@ Checkpoint::Checkpoint(Checkpoint&& other) noexcept = default;
 Checkpoint& Checkpoint::operator=(Checkpoint&& other) noexcept = default;
 Checkpoint::~Checkpoint() = default;
 
-Result<Checkpoint> Checkpoint::open(const std::string& path) {
-    return guarded([&]() -> Result<Checkpoint> { return CheckpointReader(path).read(); });
+Result<Checkpoint> Checkpoint::open(const std::string& path, FileReading reading) {
+    return guarded([&]() -> Result<Checkpoint> { return CheckpointReader(path, reading).read(); });
 }
 
 ModelSource Checkpoint::source() const {

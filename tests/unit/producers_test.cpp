@@ -113,6 +113,25 @@ bool succeeded_or_cancelled(Result<T> result, const Folder& folder) {
 
 // ---------------------------------------------------------------------------------- conversion
 
+TEST_CASE("a copied checkpoint stays what it was when its files are cut") {
+    const Folder folder;
+    std::filesystem::copy(data("checkpoint"), folder.path("checkpoint"));
+    std::vector<std::byte> expected;
+    REQUIRE(convert_to_memory(Checkpoint::open(data("checkpoint"))->source(), expected));
+    const auto copied = Checkpoint::open(folder.path("checkpoint"), FileReading::copied);
+    REQUIRE(copied);
+    std::size_t cut = 0;
+    for (const auto& file : std::filesystem::directory_iterator(folder.path("checkpoint"))) {
+        std::filesystem::resize_file(file.path(), 1);
+        ++cut;
+    }
+    REQUIRE(cut > 0);
+    copied->release();
+    std::vector<std::byte> file;
+    REQUIRE(convert_to_memory(copied->source(), file));
+    CHECK(file == expected);
+}
+
 TEST_CASE("convert: a checkpoint in memory is the file of an independent implementation") {
     // examples/data/README.md; the command line's tests have the same digest.
     constexpr std::string_view digest =

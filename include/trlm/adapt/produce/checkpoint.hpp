@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "trlm/adapt/file.hpp"
 #include "trlm/adapt/produce/convert.hpp"
 #include "trlm/adapt/result.hpp"
 
@@ -31,8 +32,10 @@ public:
     /// activation, bias, RoPE scaling, quantization, tokenizer), `missing_tensor`,
     /// `unexpected_tensor`, `shape_mismatch`, `unsupported_dtype`, `duplicate_tensor` (in two
     /// shards), `path_escape` (a shard outside the folder), those of `read_safetensors` and of
-    /// strict JSON, `file_missing`, `file_unreadable`. O(headers).
-    [[nodiscard]] static Result<Checkpoint> open(const std::string& path);
+    /// strict JSON, `file_missing`, `file_unreadable`. `reading` is that of the files with tensors;
+    /// the documents are copied. O(headers), where tensors are copied O(bytes).
+    [[nodiscard]] static Result<Checkpoint> open(const std::string& path,
+                                                 FileReading reading = FileReading::mapped);
 
     /// Takes over; the other may only be destroyed or assigned to.
     Checkpoint(Checkpoint&& other) noexcept;
