@@ -107,7 +107,11 @@ test('the heat map has the figures of the survival report', async () => {
     assert.equal(await at('ArrowLeft'), 'layers.1.wk.weight');
     assert.equal(await at('ArrowUp'), 'layers.0.wk.weight');
     assert.equal(await at('Home'), 'layers.0.attn_norm.weight');
-    assert.equal(await page.locator('#tensors .heat-cell button[tabindex="0"]').count(), 1);
+    await page.locator('#tensors .heat-cell button').nth(12).click();
+    await page.keyboard.press('ArrowRight');
+    const stops = page.locator('#tensors .heat-cell button[tabindex="0"]');
+    assert.equal(await stops.count(), 1);
+    assert.ok(await stops.evaluate((stop) => stop === document.activeElement));
 });
 
 test('the models write, each its own text, the same each time', async () => {

@@ -66,6 +66,7 @@ export class TensorsView {
         }
         const holder = element('div');
         holder.addEventListener('keydown', (event) => move(holder, event));
+        holder.addEventListener('focusin', (event) => stopAt(holder, event.target as Element));
         const detail = element('p', { class: 'heat-detail muted', role: 'status' },
                                'Point at a tensor, or choose it, for its figures.');
         const chooser = element('div', { class: 'choices', role: 'group', 'aria-label': 'What is shown' },
@@ -154,10 +155,15 @@ function move(holder: HTMLElement, event: KeyboardEvent): void {
         Home: tensors[0], End: tensors.at(-1),
     }[event.key];
     if (!target) return;
-    tensors[at]?.setAttribute('tabindex', '-1');
-    target.setAttribute('tabindex', '0');
     target.focus();
     event.preventDefault();
+}
+
+/** The Tab key comes back to where the focus was last, whether keys or a pointer brought it there. */
+function stopAt(holder: HTMLElement, target: Element): void {
+    for (const each of holder.querySelectorAll('.heat-cell button')) {
+        each.setAttribute('tabindex', each === target ? '0' : '-1');
+    }
 }
 
 function isNumber(value: number | null): value is number {
